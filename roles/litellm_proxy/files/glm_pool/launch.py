@@ -1,0 +1,75 @@
+"""Start LiteLLM with the generation's credentials: `python -m glm_pool.launch --config … --host … --port …`.
+
+The credentials come as one JSON file of environment variables in `$CREDENTIALS_DIRECTORY`, as systemd's
+`LoadCredential=` provides it: no key value is in the unit, on the command line or in the initial environment.
+"""
+
+import argparse
+import json
+import os
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+CREDENTIALS_FILE = "litellm-proxy.json"
+EX_UNAVAILABLE, EX_CONFIG = 69, 78
+
+
+def _refuse(message: str, code: int) -> NoReturn:
+    print(f"litellm-proxy: {message}", file=sys.stderr, flush=True)
+    raise SystemExit(code)
+
+
+def load_credentials(directory: str | None) -> dict[str, str]:
+    """Read the variables from `directory`/litellm-proxy.json.
+
+    Raises:
+        SystemExit: 78, when the file is missing, unreadable or not an object of strings.
+    """
+    if not directory:
+        _refuse("CREDENTIALS_DIRECTORY is not set; start through the service that the role installed", EX_CONFIG)
+    path = Path(directory) / CREDENTIALS_FILE
+    try:
+        credentials = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        _refuse(f"cannot read the credentials {path}: {type(error).__name__}; run the playbook again", EX_CONFIG)
+    if not isinstance(credentials, dict) or not all(isinstance(value, str) for value in credentials.values()):
+        _refuse(f"{path} is not an object of strings; run the playbook again", EX_CONFIG)
+    return credentials
+
+
+def require_free_port(host: str, port: int) -> None:
+    """End the start when the port is taken: LiteLLM would silently listen on a random one instead of 4000.
+
+    Raises:
+        SystemExit: 69, when `host`:`port` can not be bound.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            _refuse(f"cannot listen on {host} port {port}: {error.strerror}", EX_UNAVAILABLE)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the arguments, put the credentials into the environment and hand over to LiteLLM."""
+    parser = argparse.ArgumentParser(prog="glm_pool.launch", description=__doc__)
+    parser.add_argument("--config", required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", required=True, type=int)
+    arguments = parser.parse_args(argv)
+    os.environ.update(load_credentials(os.environ.get("CREDENTIALS_DIRECTORY")))
+    require_free_port(arguments.host, arguments.port)
+
+    from litellm.proxy.proxy_cli import run_server  # after the environment is complete: LiteLLM reads it on import
+
+    options = ["--config", arguments.config, "--host", arguments.host, "--port", str(arguments.port)]
+    run_server.main(args=[*options, "--num_workers", "1"], prog_name="litellm")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Ansible module: what the role must know of a host before it changes anything. Reads only."""
+
+import os
+import pwd
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+DOCUMENTATION = r"""
+module: litellm_proxy_probe
+short_description: Probe a host for what the litellm_proxy role needs
+description: Reports Python, memory, systemd, trust store and who listens on a port. Changes nothing.
+options:
+  python: {type: path, required: true, description: Interpreter that shall run LiteLLM.}
+  port: {type: int, required: true, description: TCP port to look at.}
+  instance_marker: {type: str, required: true, description: Text in the command line of the role's own instances.}
+  ca_bundle: {type: path, required: true, description: PEM file of trusted certificates.}
+author: [the project's authors]
+"""
+
+RETURN = r"""
+python_version: {type: str, returned: always, description: 'Like 3.11, empty when the interpreter is missing.'}
+python_venv: {type: bool, returned: always, description: Whether it can create virtual environments.}
+root: {type: bool, returned: always, description: Whether the tasks run as root.}
+memory_mb: {type: int, returned: always, description: Total memory.}
+systemd: {type: bool, returned: always, description: Whether systemd runs the host.}
+ca_bundle: {type: bool, returned: always, description: Whether the bundle exists and is readable.}
+listener: {type: dict, returned: always, description: 'pid, name, user, ours; empty when the port is free.'}
+"""
+
+LISTEN_STATE = "0A"
+
+
+def python_facts(python: str) -> tuple[str, bool]:
+    """Version (`3.11`, empty if it does not run) and whether the venv module is complete."""
+    code = "import sys; print('%d.%d' % sys.version_info[:2])\nimport ensurepip, venv"
+    try:
+        result = subprocess.run([python, "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    except OSError:
+        return "", False
+    return result.stdout.strip(), result.returncode == 0
+
+
+def memory_mb() -> int:
+    """Total memory in MiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def listening_inodes(port: int) -> set[str]:
+    """Inodes of the sockets that listen on `port`, from the tables that proc(5) describes."""
+    inodes = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        try:
+            lines = Path(table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == LISTEN_STATE and int(fields[1].rpartition(":")[2], 16) == port:
+                inodes.add(fields[9])
+    return inodes
+
+
+def listener(port: int, marker: str) -> dict[str, Any]:
+    """Who listens on `port`; empty when nobody does, without a name when it is hidden from this user."""
+    inodes = listening_inodes(port)
+    if not inodes:
+        return {}
+    wanted = {f"socket:[{inode}]" for inode in inodes}
+    for process in Path("/proc").iterdir():
+        if not process.name.isdigit():
+            continue
+        try:
+            if not any(os.readlink(link) in wanted for link in (process / "fd").iterdir()):
+                continue
+            command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            name = (process / "comm").read_text().strip()
+            uid = process.stat().st_uid
+        except OSError:
+            continue
+        try:
+            user = pwd.getpwuid(uid).pw_name
+        except KeyError:
+            user = str(uid)
+        return {"pid": int(process.name), "name": name, "user": user, "ours": marker in command}
+    return {"pid": 0, "name": "a process of another user", "user": "unknown", "ours": False}
+
+
+def main() -> None:
+    """Entry point."""
+    module = AnsibleModule(
+        argument_spec={
+            "python": {"type": "path", "required": True},
+            "port": {"type": "int", "required": True},
+            "instance_marker": {"type": "str", "required": True},
+            "ca_bundle": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    version, has_venv = python_facts(module.params["python"])
+    module.exit_json(
+        changed=False,
+        python_version=version,
+        python_venv=has_venv,
+        root=os.geteuid() == 0,
+        memory_mb=memory_mb(),
+        systemd=Path("/run/systemd/system").is_dir(),
+        ca_bundle=os.access(module.params["ca_bundle"], os.R_OK),
+        listener=listener(module.params["port"], module.params["instance_marker"]),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The demo on this machine: `demo.sh start` (PORT=4000) and `demo.sh stop`. Run by `make demo` and `make demo-stop`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+demo=.demo
+supervisor=$demo/proxy/supervisor
+
+# A port once chosen stays, so that a second start changes nothing.
+free_port() { .venv/bin/python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
+port_is_free() {
+  .venv/bin/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$1" 2>/dev/null
+}
+simulator_runs() { [ -s $demo/simulator.pid ] && kill -0 "$(cat $demo/simulator.pid)" 2>/dev/null; }
+
+start() {
+  local port simulator_port
+  mkdir -p $demo
+  chmod 700 $demo
+  port=${PORT:-$(cat $demo/port 2>/dev/null || echo 4000)}
+  simulator_port=$(cat $demo/simulator-port 2>/dev/null || true)
+  if ! simulator_runs && { [ -z "$simulator_port" ] || ! port_is_free "$simulator_port"; }; then
+    simulator_port=$(free_port)
+  fi
+  .venv/bin/ansible-playbook -i inventory/demo playbooks/demo.yml \
+    -e "demo_port=$port" -e "demo_simulator_port=$simulator_port" "$@"
+  echo "$port" >$demo/port
+  echo "$simulator_port" >$demo/simulator-port
+  cat <<TEXT
+
+The proxy answers on http://127.0.0.1:$port, in front of a simulated Z.AI with three keys. Next:
+
+  . $demo/client.env
+  curl -s \$OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer \$OPENAI_API_KEY" \\
+    -H 'Content-Type: application/json' -d '{"model": "glm-pool", "messages": [{"role": "user", "content": "Hello!"}]}'
+
+  Claude Code, in the same shell:   claude
+  (it reads ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN from there; every claude-* model is served by the pool)
+
+  Which key answered what:          curl -s http://127.0.0.1:$simulator_port/_control/stats
+  The proxy's log:                  tail -f $demo/proxy/litellm-proxy.log
+  Stop everything:                  make demo-stop
+TEXT
+}
+
+stop() {
+  if [ -S $supervisor/supervisor.sock ]; then
+    local pid
+    pid=$(cat $supervisor/supervisord.pid)
+    "$demo/proxy/venvs/supervisor/bin/supervisorctl" -c $supervisor/supervisord.conf shutdown || true
+    while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
+  fi
+  if simulator_runs; then
+    kill "$(cat $demo/simulator.pid)"
+    while simulator_runs; do sleep 0.2; done
+  fi
+  rm -f $demo/simulator.pid
+  echo "The demo is stopped. Its files are in $demo/; \`make demo\` starts it again, \`rm -r $demo\` forgets it."
+}
+
+case ${1:-} in
+  start) shift; start "$@" ;;
+  stop) stop ;;
+  *) echo "usage: scripts/demo.sh start|stop" >&2; exit 2 ;;
+esac
