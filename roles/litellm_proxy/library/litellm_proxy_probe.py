@@ -17,6 +17,7 @@ options:
   port: {type: int, required: true, description: TCP port to look at.}
   instance_marker: {type: str, required: true, description: Text in the command line of the role's own instances.}
   ca_bundle: {type: path, required: true, description: PEM file of trusted certificates.}
+  config_dir: {type: path, required: true, description: Directory with the links to the generations.}
 author: [the project's authors]
 """
 
@@ -27,6 +28,8 @@ root: {type: bool, returned: always, description: Whether the tasks run as root.
 memory_mb: {type: int, returned: always, description: Total memory.}
 systemd: {type: bool, returned: always, description: Whether systemd runs the host.}
 ca_bundle: {type: bool, returned: always, description: Whether the bundle exists and is readable.}
+current: {type: str, returned: always, description: 'Name of the current generation, empty without one.'}
+previous: {type: str, returned: always, description: 'Name of the generation before, empty without one.'}
 listener: {type: dict, returned: always, description: 'pid, name, user, ours; empty when the port is free.'}
 """
 
@@ -46,6 +49,14 @@ def python_facts(python: str) -> tuple[str, bool]:
 def memory_mb() -> int:
     """Total memory in MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2**20
+
+
+def linked_generation(config_dir: str, link: str) -> str:
+    """Name of the generation that a link points to, empty when there is none."""
+    try:
+        return Path(config_dir, link).readlink().name
+    except OSError:
+        return ""
 
 
 def listening_inodes(port: int) -> set[str]:
@@ -96,6 +107,7 @@ def main() -> None:
             "port": {"type": "int", "required": True},
             "instance_marker": {"type": "str", "required": True},
             "ca_bundle": {"type": "path", "required": True},
+            "config_dir": {"type": "path", "required": True},
         },
         supports_check_mode=True,
     )
@@ -108,6 +120,8 @@ def main() -> None:
         memory_mb=memory_mb(),
         systemd=Path("/run/systemd/system").is_dir(),
         ca_bundle=os.access(module.params["ca_bundle"], os.R_OK),
+        current=linked_generation(module.params["config_dir"], "current"),
+        previous=linked_generation(module.params["config_dir"], "previous"),
         listener=listener(module.params["port"], module.params["instance_marker"]),
     )
 
