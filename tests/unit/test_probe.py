@@ -1,0 +1,133 @@
+"""What the role learns of a host."""
+
+import os
+import pwd
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import litellm_proxy_probe as probe
+import pytest
+import yaml
+
+MARKER = " ".join(Path("/proc/self/cmdline").read_bytes().decode().split("\0")[:2])
+"""How the command line of the tests' own process begins."""
+
+
+LOOPBACKS = ["127.0.0.1"]
+if Path("/proc/net/if_inet6").is_file() and re.search(r"(?m)^0{31}1 ", Path("/proc/net/if_inet6").read_text()):
+    LOOPBACKS.append("::1")
+
+
+@pytest.fixture(params=LOOPBACKS)
+def server(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in request.param else socket.AF_INET
+    with socket.create_server((request.param, 0), family=family) as listening:
+        yield listening
+
+
+def port_of(server: socket.socket) -> int:
+    port: int = server.getsockname()[1]
+    return port
+
+
+def test_listener_is_named(server: socket.socket) -> None:
+    assert probe.listener(port_of(server), "no such text in any command line") == {
+        "pid": os.getpid(),
+        "name": Path("/proc/self/comm").read_text().strip(),
+        "user": pwd.getpwuid(os.getuid()).pw_name,
+        "ours": False,
+    }
+
+
+def test_listener_with_the_marker_is_ours(server: socket.socket) -> None:
+    assert probe.listener(port_of(server), MARKER)["ours"] is True
+
+
+def test_free_port_has_no_listener(server: socket.socket) -> None:
+    port = port_of(server)
+    server.close()
+    assert probe.listener(port, MARKER) == {}
+
+
+def test_connections_are_no_listeners(server: socket.socket) -> None:
+    with socket.create_connection(server.getsockname()[:2]) as client:
+        assert probe.listener(client.getsockname()[1], MARKER) == {}
+
+
+def test_hidden_listener_is_told_as_one_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "listening_inodes", lambda port: {"0"})
+    found = probe.listener(4000, MARKER)
+    assert (found["pid"], found["ours"]) == (0, False)
+    assert found["name"] == "a process of another user"
+
+
+def test_linked_generation_is_the_name_behind_the_link(tmp_path: Path) -> None:
+    (tmp_path / "current").symlink_to("generations/0123456789ab")
+    assert probe.linked_generation(str(tmp_path), "current") == "0123456789ab"
+
+
+def test_without_a_link_there_is_no_generation(tmp_path: Path) -> None:
+    (tmp_path / "current").mkdir()
+    assert probe.linked_generation(str(tmp_path), "current") == ""
+    assert probe.linked_generation(str(tmp_path), "previous") == ""
+    assert probe.linked_generation(str(tmp_path / "missing"), "current") == ""
+
+
+def test_interpreter_tells_its_version() -> None:
+    assert probe.python_facts(sys.executable) == (f"{sys.version_info.major}.{sys.version_info.minor}", True)
+
+
+def test_missing_interpreter_has_no_version(tmp_path: Path) -> None:
+    assert probe.python_facts(str(tmp_path / "python3")) == ("", False)
+
+
+@pytest.mark.parametrize(
+    ("script", "facts"),
+    [("echo 3.12; exit 1", ("3.12", False)), ("exit 127", ("", False))],
+    ids=["without the venv module", "that does not run"],
+)
+def test_incomplete_interpreter(tmp_path: Path, script: str, facts: tuple[str, bool]) -> None:
+    python = tmp_path / "python3"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    assert probe.python_facts(str(python)) == facts
+
+
+def test_memory_is_in_mebibytes() -> None:
+    total = next(line for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemTotal:"))
+    assert probe.memory_mb() == int(total.split()[1]) // 1024
+
+
+class Exited(Exception):
+    """Ends the module in place of the process."""
+
+
+def test_module_reports_what_it_documents(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, server: socket.socket
+) -> None:
+    class Module:
+        def __init__(self, **_: object) -> None:
+            self.params = {
+                "python": sys.executable,
+                "port": port_of(server),
+                "instance_marker": MARKER,
+                "ca_bundle": str(tmp_path / "missing.pem"),
+                "config_dir": str(tmp_path),
+            }
+
+        def exit_json(self, **result: object) -> None:
+            raise Exited(result)
+
+    monkeypatch.setattr(probe, "AnsibleModule", Module)
+    with pytest.raises(Exited) as ended:
+        probe.main()
+    result = ended.value.args[0]
+    assert set(result) - {"changed"} == set(yaml.safe_load(probe.RETURN))
+    assert result["changed"] is False
+    assert result["ca_bundle"] is False
+    assert result["current"] == ""
+    assert result["root"] is (os.geteuid() == 0)
+    assert result["listener"]["ours"] is True
