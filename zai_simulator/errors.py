@@ -40,9 +40,7 @@ ERROR_CODES: tuple[ErrorCode, ...] = (
     ErrorCode("1220", 403, "You do not have permission to access {model}"),
     ErrorCode("1309", 429, "Your GLM Coding Plan package has expired. Please renew it to go on."),
     ErrorCode("1311", 429, "The current subscription plan does not include access to {model}"),
-    ErrorCode(
-        "1313", 429, "Your account's usage does not comply with the Fair Usage Policy and is restricted."
-    ),
+    ErrorCode("1313", 429, "Your account's usage does not comply with the Fair Usage Policy and is restricted."),
     ErrorCode("1314", 429, "Your account's access to the GLM Coding Plan is suspended."),
     ErrorCode("1315", 429, "Your account is not entitled to this resource."),
     # The request

@@ -146,9 +146,7 @@ class Gateway:
             return response
 
     def _fault_at_the_door(self, exchange: Exchange, *, streamed: bool) -> None:
-        strike = self._state.faults.strike(
-            exchange.key, exchange.account, at_the_door=True, streamed=streamed
-        )
+        strike = self._state.faults.strike(exchange.key, exchange.account, at_the_door=True, streamed=streamed)
         if strike is not None:
             raise strike.error(exchange.record.model or "this model")
 

@@ -102,10 +102,7 @@ class OpenAIDialect:
 
 def model_list() -> dict[str, object]:
     """Return the body of the OpenAI-style model list."""
-    data = [
-        {"id": model.name, "object": "model", "created": 1_760_000_000, "owned_by": "z-ai"}
-        for model in MODELS
-    ]
+    data = [{"id": model.name, "object": "model", "created": 1_760_000_000, "owned_by": "z-ai"} for model in MODELS]
     return {"object": "list", "data": data}
 
 

@@ -30,9 +30,7 @@ async def serving(config: Config, host: str, port: int) -> AsyncIterator[str]:
         OSError: The address cannot be listened on.
     """
     # Handlers must end with their client, or its place would stay taken.
-    runner = web.AppRunner(
-        make_app(config), handler_cancellation=True, access_log=None, shutdown_timeout=PATIENCE
-    )
+    runner = web.AppRunner(make_app(config), handler_cancellation=True, access_log=None, shutdown_timeout=PATIENCE)
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port).start()

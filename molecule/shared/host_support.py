@@ -132,7 +132,8 @@ def heal(proxy: Proxy, control: ControlClient) -> None:
 def events(response: requests.Response) -> list[tuple[str, dict[str, Any]]]:
     """Name and data of each server-sent event of an Anthropic stream."""
     found, name = [], ""
-    for line in response.iter_lines(decode_unicode=True):
+    for raw in response.iter_lines():
+        line = raw.decode()
         if line.startswith("event: "):
             name = line.removeprefix("event: ")
         elif line.startswith("data: ") and line != "data: [DONE]":

@@ -120,9 +120,7 @@ def test_thinking_can_be_sent_back(ask: Ask) -> None:
         ("hello", {"type": "tool", "name": "Bash"}, "Bash"),
     ],
 )
-def test_a_tool_is_used_when_asked_or_forced(
-    ask: Ask, text: str, choice: dict[str, str] | None, name: str
-) -> None:
+def test_a_tool_is_used_when_asked_or_forced(ask: Ask, text: str, choice: dict[str, str] | None, name: str) -> None:
     body = ask("anthropic", messages=user(text), tools=[READ, BASH], tool_choice=choice).body
     assert body["stop_reason"] == "tool_use"
     (block,) = body["content"]
@@ -172,9 +170,7 @@ def test_a_system_message_and_reminders_do_not_hide_what_the_user_wrote(ask: Ask
         {"type": "text", "text": "<system-reminder>x</system-reminder>"},
     ]
     messages = [{"role": "user", "content": content}, {"role": "system", "content": "note"}]
-    assert (
-        ask("anthropic", messages=messages).body["content"][0]["text"] == "simulated answer to: real question"
-    )
+    assert ask("anthropic", messages=messages).body["content"][0]["text"] == "simulated answer to: real question"
 
 
 def test_cache_control_is_written_once_then_read_for_each_key(ask: Ask) -> None:
@@ -210,9 +206,7 @@ def test_tokens_are_counted_as_an_answer_would_report_them(simulator: Simulator,
     reply = call(f"{simulator.url}{path}/count_tokens?beta=true", headers, body)
     answered = ask("anthropic", system="be brief", tools=[READ]).body["usage"]["input_tokens"]
     assert reply.body == {"input_tokens": answered}
-    assert (
-        call(f"{simulator.url}{path}/count_tokens", headers, {**body, "model": "x"}).error["code"] == "1211"
-    )
+    assert call(f"{simulator.url}{path}/count_tokens", headers, {**body, "model": "x"}).error["code"] == "1211"
 
 
 def test_models_are_listed(simulator: Simulator) -> None:
@@ -235,9 +229,7 @@ def test_models_are_listed(simulator: Simulator) -> None:
         ({"tools": [{"name": "bare"}]}, "1214"),
     ],
 )
-def test_a_bad_request_is_refused_in_anthropics_envelope(
-    ask: Ask, changes: dict[str, object], code: str
-) -> None:
+def test_a_bad_request_is_refused_in_anthropics_envelope(ask: Ask, changes: dict[str, object], code: str) -> None:
     reply = ask("anthropic", **changes)
     assert reply.status == 400
     assert set(reply.body) == {"type", "error", "request_id"}

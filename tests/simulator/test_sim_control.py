@@ -150,9 +150,7 @@ def test_reset_takes_back_changes_faults_windows_and_counts(ask: Ask, control: C
     assert [ask("general", key).status for key in (GENERAL_KEY, SECOND_KEY, NEW_KEY)] == [200, 200, 401]
 
 
-def test_reset_keeps_count_of_requests_under_way(
-    simulator: Simulator, control: ControlClient, hold: Hold
-) -> None:
+def test_reset_keeps_count_of_requests_under_way(simulator: Simulator, control: ControlClient, hold: Hold) -> None:
     control.set_account("team", latency=30)
     held = hold("general")
     control.wait_for(lambda stats: stats["total"]["in_flight"] == 1)

@@ -80,9 +80,7 @@ def test_every_code_comes_with_its_status_and_envelope(
     ],
 )
 @pytest.mark.parametrize("api", APIS)
-def test_a_bad_key_is_unauthorized(
-    simulator: Simulator, api: Api, headers: dict[str, str], code: str
-) -> None:
+def test_a_bad_key_is_unauthorized(simulator: Simulator, api: Api, headers: dict[str, str], code: str) -> None:
     path, _, body = request_for(api)
     reply = call(simulator.url + path, headers, body)
     assert (reply.status, reply.error["code"]) == (401, code)
@@ -162,9 +160,7 @@ def test_an_error_can_come_in_the_middle_of_a_stream(ask: Ask, control: ControlC
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_a_connection_can_drop_without_an_answer(
-    simulator: Simulator, ask: Ask, api: Api, hold: Hold
-) -> None:
+def test_a_connection_can_drop_without_an_answer(simulator: Simulator, ask: Ask, api: Api, hold: Hold) -> None:
     simulator.control.set_key(NAME_OF[api], fault={"stage": "close", "times": 1})
     connection = hold(api)
     with pytest.raises((http.client.RemoteDisconnected, ConnectionResetError)):

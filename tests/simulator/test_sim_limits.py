@@ -60,9 +60,7 @@ def test_places_are_counted_for_each_account_and_model_not_for_each_key(
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_a_stream_holds_its_place_to_the_last_byte(
-    simulator: Simulator, ask: Ask, api: Api, hold: Hold
-) -> None:
+def test_a_stream_holds_its_place_to_the_last_byte(simulator: Simulator, ask: Ask, api: Api, hold: Hold) -> None:
     control, account = simulator.control, ACCOUNT_OF[api]
     control.set_account(account, max_parallel_requests=1, token_interval=0.05, chunks=10)
     response = hold(api, stream=True).getresponse()
@@ -88,9 +86,7 @@ def test_one_place_serves_one_request_after_the_other_without_a_refusal(
 
 
 @pytest.mark.parametrize("api", APIS)
-def test_a_client_that_leaves_a_stream_frees_its_place(
-    simulator: Simulator, ask: Ask, api: Api, hold: Hold
-) -> None:
+def test_a_client_that_leaves_a_stream_frees_its_place(simulator: Simulator, ask: Ask, api: Api, hold: Hold) -> None:
     control, account = simulator.control, ACCOUNT_OF[api]
     control.set_account(account, max_parallel_requests=1, token_interval=30, chunks=10)
     connection = hold(api, stream=True)
@@ -130,9 +126,7 @@ def test_requests_of_the_last_minute_are_limited(ask: Ask, control: ControlClien
 
 @pytest.mark.parametrize("code", ["1308", "1310", *map(str, range(1316, 1322))])
 @pytest.mark.parametrize("api", APIS)
-def test_a_used_up_quota_says_in_utc8_when_it_resets(
-    ask: Ask, control: ControlClient, api: Api, code: str
-) -> None:
+def test_a_used_up_quota_says_in_utc8_when_it_resets(ask: Ask, control: ControlClient, api: Api, code: str) -> None:
     control.set_account(ACCOUNT_OF[api], quota={"requests": 1, "window": 18000, "code": int(code)})
     before = datetime.now(timezone(timedelta(hours=8)))
     assert ask(api).status == 200

@@ -107,9 +107,7 @@ def test_a_long_answer_has_as_many_words_as_asked_for(ask: Ask) -> None:
         ('call tool weather with {"city": "Bonn"} now', "weather", {"city": "Bonn", "days": 2, "unit": "C"}),
     ],
 )
-def test_a_tool_is_called_when_the_message_asks(
-    ask: Ask, text: str, name: str, arguments: dict[str, object]
-) -> None:
+def test_a_tool_is_called_when_the_message_asks(ask: Ask, text: str, name: str, arguments: dict[str, object]) -> None:
     choice = ask("general", messages=user(text), tools=[WEATHER, CLOCK]).body["choices"][0]
     assert choice["finish_reason"] == "tool_calls"
     (tool_call,) = choice["message"]["tool_calls"]
@@ -149,9 +147,7 @@ def test_a_tool_result_is_quoted(ask: Ask) -> None:
         ({"model": "glm-5.3"}, True),
     ],
 )
-def test_reasoning_is_shown_when_asked_for_or_always_on(
-    ask: Ask, changes: dict[str, object], reasons: bool
-) -> None:
+def test_reasoning_is_shown_when_asked_for_or_always_on(ask: Ask, changes: dict[str, object], reasons: bool) -> None:
     body = ask("general", **changes).body
     message = body["choices"][0]["message"]
     assert ("reasoning_content" in message) is reasons
@@ -197,9 +193,7 @@ def test_every_model_of_the_table_answers_under_its_own_name(ask: Ask, model: st
     ],
 )
 @pytest.mark.parametrize("api", OPENAI)
-def test_a_bad_request_is_refused_with_a_code(
-    ask: Ask, api: Api, changes: dict[str, object], code: str
-) -> None:
+def test_a_bad_request_is_refused_with_a_code(ask: Ask, api: Api, changes: dict[str, object], code: str) -> None:
     reply = ask(api, **changes)
     assert reply.status == 400
     assert set(reply.body) == {"error"}
@@ -234,9 +228,7 @@ def test_models_are_listed(simulator: Simulator, path: str, key: str) -> None:
         ("GET", "/api/paas/v4/chat/completions", 405),
     ],
 )
-def test_a_wrong_path_is_answered_in_the_apis_style(
-    simulator: Simulator, method: str, path: str, status: int
-) -> None:
+def test_a_wrong_path_is_answered_in_the_apis_style(simulator: Simulator, method: str, path: str, status: int) -> None:
     reply = call(simulator.url + path, body=b"{}" if method == "POST" else None, method=method)
     assert reply.status == status
     assert reply.error["code"] == str(status)

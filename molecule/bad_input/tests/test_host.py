@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from host_support import hosts_of, MASTER_KEY, SECRETS, Proxy, play, wait_until
+from host_support import MASTER_KEY, SECRETS, Proxy, hosts_of, play, wait_until
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("litellm_proxy")
@@ -46,9 +46,7 @@ def test_unfit_host(serving: Proxy, settings: dict[str, Any], told: str) -> None
         ({"litellm_settings": {"callbacks": ["glm_pool.nothing.here"]}}, "glm_pool"),
     ],
 )
-def test_config_that_litellm_refuses_fails_fast(
-    host: Host, serving: Proxy, extra: dict[str, Any], told: str
-) -> None:
+def test_config_that_litellm_refuses_fails_fast(host: Host, serving: Proxy, extra: dict[str, Any], told: str) -> None:
     before = host.check_output("ls /etc/litellm-proxy/generations")
     done = play("site.yml", {"litellm_proxy_config_extra": extra})
     said = " ".join(done.stdout.split())

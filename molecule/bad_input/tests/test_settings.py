@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from host_support import hosts_of, SECRETS, SETTINGS, Proxy, play
+from host_support import SECRETS, SETTINGS, Proxy, hosts_of, play
 
 testinfra_hosts = hosts_of("litellm_proxy")
 

@@ -5,7 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from host_support import hosts_of, KEY_VALUES, MASTER_KEY, SERVED_MODELS, Proxy, events, simulator_host, wait_until
+from host_support import KEY_VALUES, MASTER_KEY, SERVED_MODELS, Proxy, events, hosts_of, simulator_host, wait_until
 
 from zai_simulator.control_client import ControlClient
 
@@ -78,7 +78,7 @@ def test_streamed_message_on_every_name(proxy: Proxy, pool: ControlClient, model
 
 
 def test_streamed_chat_completion(proxy: Proxy, pool: ControlClient) -> None:
-    lines = proxy.chat("stream", stream=True).iter_lines(decode_unicode=True)
+    lines = [raw.decode() for raw in proxy.chat("stream", stream=True).iter_lines()]
     data = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
     assert data[-1] == "[DONE]"
     text = "".join(

@@ -2,7 +2,7 @@
 
 import json
 
-from host_support import hosts_of, Proxy, address_of, simulator_host, wait_until
+from host_support import Proxy, address_of, hosts_of, simulator_host, wait_until
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("litellm_proxy")
@@ -11,7 +11,7 @@ TABLE = "inet test_egress"
 
 
 def foreign_packets(host: Host) -> int:
-    rules = json.loads(host.check_output("nft --json list table %s" % TABLE))["nftables"]
+    rules = json.loads(host.check_output(f"nft --json list table {TABLE}"))["nftables"]
     (count,) = (e["counter"]["packets"] for r in rules if "rule" in r for e in r["rule"]["expr"] if "counter" in e)
     return int(count)
 
@@ -22,7 +22,8 @@ def test_no_connection_leaves_but_to_the_upstream(host: Host, proxy: Proxy) -> N
     host.check_output(
         f"nft 'add table {TABLE}; "
         f"add chain {TABLE} out {{ type filter hook output priority 0; }}; "
-        f"add rule {TABLE} out meta skuid {user} ct state new oif != lo ip daddr != {address_of(simulator_host())} counter'"
+        f"add rule {TABLE} out meta skuid {user} ct state new oif != lo "
+        f"ip daddr != {address_of(simulator_host())} counter'"
     )
     try:
         host.check_output("systemctl restart %s", proxy.unit())

@@ -1,7 +1,7 @@
 """No key value is where someone else could read it."""
 
 import pytest
-from host_support import hosts_of, KEY_VALUES, SECRETS, Proxy, play
+from host_support import KEY_VALUES, SECRETS, Proxy, hosts_of, play
 from testinfra.host import Host
 
 from zai_simulator.control_client import ControlClient
@@ -25,7 +25,9 @@ def test_not_in_the_log_even_after_faults(proxy: Proxy, pool: ControlClient) -> 
 
 
 def test_not_in_the_whole_journal_nor_log_files(host: Host) -> None:
-    assert_no_secret(host.check_output("journalctl --no-pager; cat /var/log/*.log /var/log/apt/*.log 2>/dev/null || true"))
+    assert_no_secret(
+        host.check_output("journalctl --no-pager; cat /var/log/*.log /var/log/apt/*.log 2>/dev/null || true")
+    )
 
 
 def test_not_in_the_process_list(host: Host) -> None:
@@ -56,7 +58,9 @@ def test_credentials_are_for_root_alone(host: Host) -> None:
 
 
 @pytest.mark.parametrize(
-    ("user", "own_credentials"), [("nobody", ""), ("litellm-proxy", "--exclude-dir=credentials")], ids=["nobody", "service"]
+    ("user", "own_credentials"),
+    [("nobody", ""), ("litellm-proxy", "--exclude-dir=credentials")],
+    ids=["nobody", "service"],
 )
 def test_in_no_file_that_others_can_read(host: Host, user: str, own_credentials: str) -> None:
     for secret in SECRETS:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from host_support import hosts_of, MASTER_KEY, PORT, Proxy, wait_until
+from host_support import MASTER_KEY, PORT, Proxy, hosts_of, wait_until
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("litellm_proxy")

@@ -54,7 +54,9 @@ def credentials(settings: Settings) -> dict[str, str]:
 
 def served_models(config: Mapping[str, Any]) -> list[str]:
     """The names that `/v1/models` lists for a config: every pool and plain alias, no wildcard."""
-    names = {entry["model_name"] for entry in config["model_list"]} | set(config["router_settings"]["model_group_alias"])
+    names = {entry["model_name"] for entry in config["model_list"]} | set(
+        config["router_settings"]["model_group_alias"]
+    )
     return sorted(name for name in names if "*" not in name)
 
 
@@ -90,9 +92,7 @@ def _anthropic_deployment(
     return _deployment(model_name, pool, key, "anthropic", params)
 
 
-def _deployment(
-    model_name: str, pool: Settings, key: Settings, api: str, params: dict[str, Any]
-) -> dict[str, Any]:
+def _deployment(model_name: str, pool: Settings, key: Settings, api: str, params: dict[str, Any]) -> dict[str, Any]:
     limits = {name: int(key[name]) for name in ("weight", "rpm") if key.get(name)}
     return {
         "model_name": model_name,
@@ -104,7 +104,9 @@ def _deployment(
             "account": key.get("account") or key["name"],
             "api": api,
             **limits,
-            **({"max_parallel_requests": int(key["max_parallel_requests"])} if key.get("max_parallel_requests") else {}),
+            **(
+                {"max_parallel_requests": int(key["max_parallel_requests"])} if key.get("max_parallel_requests") else {}
+            ),
             # prices and context sizes; without it a diagnostic costs a tenth of every request
             "base_model": f"zai/{pool['model']}",
             # or LiteLLM drops the `thinking` that Claude Code sends

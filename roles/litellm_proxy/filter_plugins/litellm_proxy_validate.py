@@ -40,7 +40,7 @@ RELAY_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 ALIAS = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/*-]*")
-URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
+URL = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*")
 
 Settings = Mapping[str, Any]
 
@@ -185,8 +185,8 @@ def _keys(settings: Settings) -> Iterator[str]:
 def _key_entry(where: str, key: Mapping[str, Any]) -> Iterator[str]:
     for unknown in sorted(set(key) - KEY_FIELDS):
         yield f"{where} has an unknown field '{unknown}': use {', '.join(sorted(KEY_FIELDS))}."
-    if not KEY_NAME.fullmatch(str(key.get("name") or "")):
-        yield f"{where} needs a 'name' of letters, digits, '.', '_' and '-'."
+    if not _text(key.get("name"), KEY_NAME):
+        yield f"{where} needs a 'name' of letters, digits, '.', '_' and '-' (a number in quotes)."
     yield from _key_value(where, key)
     for field, allowed, default in (
         ("plan", PLANS, "general"),
@@ -200,7 +200,7 @@ def _key_entry(where: str, key: Mapping[str, Any]) -> Iterator[str]:
             yield f"{where} has {field} {key[field]!r}: use a whole number of 1 or more, or leave it out."
     for field in ("openai_api_base", "anthropic_api_base"):
         if key.get(field) and not URL.fullmatch(str(key[field])):
-            yield f"{where} has {field} {key[field]!r}: use an http(s) URL without query."
+            yield f"{where} has a malformed {field}: use an http(s) URL without user name and without query."
 
 
 def _key_value(where: str, key: Mapping[str, Any]) -> Iterator[str]:
@@ -234,8 +234,8 @@ def _pools(settings: Settings) -> Iterator[str]:
         where = f"{name}[{index}] ({pool.get('name', 'no name')})"
         for unknown in sorted(set(pool) - POOL_FIELDS):
             yield f"{where} has an unknown field '{unknown}': use {', '.join(sorted(POOL_FIELDS))}."
-        if not MODEL_NAME.fullmatch(str(pool.get("name") or "")):
-            yield f"{where} needs a 'name' of letters, digits, '.', '_', ':', '/' and '-'."
+        if not _text(pool.get("name"), MODEL_NAME):
+            yield f"{where} needs a 'name' of letters, digits, '.', '_', ':', '/' and '-' (a number in quotes)."
         model = str(pool.get("model") or "")
         if not model:
             yield f"{where} has no 'model': name the GLM model that serves it, for example glm-5.3."
@@ -248,9 +248,12 @@ def _pools(settings: Settings) -> Iterator[str]:
             yield f"{where} needs 'aliases' as a list."
             aliases = []
         for alias in aliases:
-            if not ALIAS.fullmatch(str(alias)):
-                yield f"{where} has the malformed alias {alias!r}: letters, digits, '.', '_', ':', '/', '-' and '*'."
-        for served in filter(None, (pool.get("name"), *aliases)):
+            if not _text(alias, ALIAS):
+                yield (
+                    f"{where} has the malformed alias {alias!r}: use letters, digits, '.', '_', ':', '/', '-' and '*' "
+                    "(a number in quotes)."
+                )
+        for served in (name for name in (pool.get("name"), *aliases) if name and isinstance(name, str)):
             if served in owner:
                 both = "twice" if owner[served] == where else f"by {owner[served]} too"
                 yield f"{where} serves the name {served!r}, which is served {both}: keep each name in one place."
@@ -275,6 +278,10 @@ def _config_extra(settings: Settings) -> Iterator[str]:
 def _placeholder(value: object) -> bool:
     """Whether the text stands in for a secret, such as CHANGE-ME, your-key, <key> or 0000.0000."""
     return isinstance(value, str) and (PLACEHOLDER.search(value) is not None or len(set(value) - {"."}) < 4)
+
+
+def _text(value: object, pattern: re.Pattern[str]) -> bool:
+    return isinstance(value, str) and pattern.fullmatch(value) is not None
 
 
 def _whole_number(value: object, lowest: int, highest: int) -> bool:

@@ -84,7 +84,7 @@ def listener(port: int, marker: str) -> dict[str, Any]:
         if not process.name.isdigit():
             continue
         try:
-            if not any(os.readlink(link) in wanted for link in (process / "fd").iterdir()):
+            if not any(str(link.readlink()) in wanted for link in (process / "fd").iterdir()):
                 continue
             command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             name = (process / "comm").read_text().strip()

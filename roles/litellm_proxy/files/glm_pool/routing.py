@@ -59,10 +59,10 @@ class PoolRouter(CustomLogger):
         if not ours:
             return healthy_deployments
         request = request_kwargs or {}
-        fitting = _prefer_api(ours, _wanted_api(request))
         tracker = request.get("litellm_logging_obj")
         tried = self._tried.get(tracker, []) if tracker is not None else []
-        fitting = [d for d in fitting if _info(d)["key"] not in tried] or fitting
+        untried = [d for d in ours if _info(d)["key"] not in tried] or ours
+        fitting = _prefer_api(untried, _wanted_api(request))
         if self._make_strategy is None:
             return fitting
         if tracker is None:  # count_tokens: costs nothing upstream, takes no turn
@@ -72,6 +72,7 @@ class PoolRouter(CustomLogger):
         by_key = {str(_info(d)["key"]): d for d in fitting}
         chosen = self._strategy.pick(str(_info(fitting[0])["pool"]), sorted(by_key), self._in_flight())
         self._tried[tracker] = [*tried, chosen]
+        self._finished.discard(tracker)  # the try before was logged as failed; this one runs
         return [by_key[chosen]]
 
     async def async_post_call_failure_deployment_hook(

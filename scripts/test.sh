@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Run the named steps (lint, unit, demo, molecule) one after the other; stop at the first that fails, print the times.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+# what the developer's own settings would change
+unset ANSIBLE_CONFIG ANSIBLE_VAULT_PASSWORD_FILE
+export ANSIBLE_FORCE_COLOR=0 PY_COLORS=0 NO_COLOR=1
+
+lint() {
+  ruff check . && ruff format --check . && mypy && yamllint --strict . && ansible-lint --offline -q &&
+    python scripts/variables_table.py --check
+}
+unit() { python -m pytest -q tests/unit tests/simulator; }
+demo() { python -m pytest -q tests/demo; }
+molecule() {
+  scripts/test-hosts.sh && command molecule test --scenario-name default && command molecule test --scenario-name bad_input
+}
+declare -A advice=(
+  [lint]="ruff format . and ruff check --fix . mend most findings; make docs writes the table of variables"
+  [unit]="run one test: .venv/bin/python -m pytest tests/unit -k NAME"
+  [demo]="run make demo by hand; its log is .demo/proxy/litellm-proxy.log"
+  [molecule]="look at the host: .venv/bin/molecule test -s SCENARIO --destroy never, then docker exec -it HOST bash"
+)
+
+summary=()
+for step in "$@"; do
+  printf '\n== %s (%s of: %s)\n' "$step" "$((${#summary[@]} + 1))" "$*"
+  begin=$SECONDS
+  if ! "$step"; then
+    printf '\n== %s FAILED after %d s; %s\n' "$step" $((SECONDS - begin)) "${advice[$step]}" >&2
+    exit 1
+  fi
+  summary+=("$(printf '%-10s %5d s' "$step" $((SECONDS - begin)))")
+done
+printf '\n== all passed\n'
+printf '   %s\n' "${summary[@]}" "$(printf '%-10s %5d s' total $SECONDS)"
