@@ -10,7 +10,8 @@ free_port() { .venv/bin/python -c 'import socket; s = socket.create_server(("127
 port_is_free() {
   .venv/bin/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$1" 2>/dev/null
 }
-simulator_runs() { [ -s $demo/simulator.pid ] && kill -0 "$(cat $demo/simulator.pid)" 2>/dev/null; }
+simulator_pid() { cat $demo/simulator.pid 2>/dev/null || true; }
+runs() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
 start() {
   local port simulator_port
@@ -18,7 +19,7 @@ start() {
   chmod 700 $demo
   port=${PORT:-$(cat $demo/port 2>/dev/null || echo 4000)}
   simulator_port=$(cat $demo/simulator-port 2>/dev/null || true)
-  if ! simulator_runs && { [ -z "$simulator_port" ] || ! port_is_free "$simulator_port"; }; then
+  if ! runs "$(simulator_pid)" && { [ -z "$simulator_port" ] || ! port_is_free "$simulator_port"; }; then
     simulator_port=$(free_port)
   fi
   .venv/bin/ansible-playbook -i inventory/demo playbooks/demo.yml \
@@ -43,15 +44,16 @@ TEXT
 }
 
 stop() {
+  local pid
   if [ -S $supervisor/supervisor.sock ]; then
-    local pid
     pid=$(cat $supervisor/supervisord.pid)
     "$demo/proxy/venvs/supervisor/bin/supervisorctl" -c $supervisor/supervisord.conf shutdown || true
-    while kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
+    while runs "$pid"; do sleep 0.2; done
   fi
-  if simulator_runs; then
-    kill "$(cat $demo/simulator.pid)"
-    while simulator_runs; do sleep 0.2; done
+  pid=$(simulator_pid)
+  if runs "$pid"; then
+    kill "$pid"
+    while runs "$pid"; do sleep 0.2; done
   fi
   rm -f $demo/simulator.pid
   echo "The demo is stopped. Its files are in $demo/; \`make demo\` starts it again, \`rm -r $demo\` forgets it."

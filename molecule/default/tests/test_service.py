@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from host_support import MASTER_KEY, PORT, Proxy, hosts_of, wait_until
+from host_support import MASTER_KEY, PORT, Proxy, hosts_of, play, wait_until
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("litellm_proxy")
@@ -51,6 +51,12 @@ def test_comes_back_after_kill_9(host: Host, proxy: Proxy) -> None:
     wait_until(lambda: host.run("systemctl is-active %s", proxy.unit()).rc == 0)
     assert proxy.main_pid() not in (0, before)
     assert proxy.chat().status_code == 200
+
+
+def test_check_run_on_a_converged_host_changes_nothing() -> None:
+    done = play("site.yml", {}, "--check", "--diff")
+    assert done.returncode == 0, done.stdout
+    assert re.findall(r"changed=(\d+)", done.stdout) == ["0", "0"]
 
 
 def test_second_instance_refuses_the_taken_port(host: Host, proxy: Proxy) -> None:
