@@ -3,6 +3,14 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+# The Makefile puts .venv/ first; what makes .venv/ must not run from it.
+PATH=${PATH//"$PWD/.venv/bin:"/}
+# Trust what the system trusts, a company's own CA included; uv and pip bring own lists otherwise.
+system_trust=/etc/ssl/certs/ca-certificates.crt
+if [ -r "$system_trust" ]; then
+  export SSL_CERT_FILE=${SSL_CERT_FILE:-$system_trust} PIP_CERT=${PIP_CERT:-$system_trust}
+fi
+
 say() { printf '== %s\n' "$*"; }
 die() { printf 'bootstrap: %s\n' "$*" >&2; exit 1; }
 
@@ -24,12 +32,14 @@ ensure_venv_module() {
   package=$("$python" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
   command -v apt-get >/dev/null || die "$python lacks the venv module; install $package"
   if [ "$(id -u)" -ne 0 ]; then
-    command -v sudo >/dev/null || die "$python lacks the venv module and this user cannot install it; ask root for: apt-get install $package"
+    if ! command -v sudo >/dev/null || { ! [ -t 0 ] && ! sudo -n true 2>/dev/null; }; then
+      die "$python lacks the venv module and this user may not install it; have root run: apt-get install $package"
+    fi
     sudo=(sudo)
   fi
   say "installing $package (once)"
   "${sudo[@]}" apt-get update -qq || die "apt-get update failed; its lines above say why"
-  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
+  "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >/dev/null 2>&1 ||
     die "apt-get install $package failed; its lines above say why"
 }
 
