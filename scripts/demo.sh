@@ -11,7 +11,8 @@ port_is_free() {
   .venv/bin/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$1" 2>/dev/null
 }
 simulator_pid() { cat $demo/simulator.pid 2>/dev/null || true; }
-runs() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
+# A process that has ended and that nobody has reaped (in containers) does not run.
+runs() { [ -n "$1" ] && grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"; }
 
 start() {
   local port simulator_port
