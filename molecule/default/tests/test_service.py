@@ -44,11 +44,11 @@ def test_unit_setting(host: Host, proxy: Proxy, setting: str, value: str) -> Non
 
 
 def test_comes_back_after_kill_9(host: Host, proxy: Proxy) -> None:
-    before = proxy.main_pid()
+    unit, before = proxy.unit(), proxy.main_pid()
     host.check_output("kill -9 %s", str(before))
     wait_until(lambda: not proxy.alive())
     wait_until(proxy.alive, seconds=120)
-    wait_until(lambda: host.run("systemctl is-active %s", proxy.unit()).rc == 0)
+    wait_until(lambda: host.run("systemctl is-active %s", unit).rc == 0)
     assert proxy.main_pid() not in (0, before)
     assert proxy.chat().status_code == 200
 
