@@ -2,6 +2,7 @@
 # The tool chain of this checkout: .venv/ from the hash-locked requirements. Idempotent; run by every make target.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+cd "$(pwd -P)"
 
 # The Makefile puts .venv/ first; what makes .venv/ must not run from it.
 PATH=${PATH//"$PWD/.venv/bin:"/}
@@ -44,8 +45,9 @@ ensure_venv_module() {
 }
 
 python=$(find_python)
-wanted=$(cat requirements/uv.txt requirements/tools.txt | sha256sum | cut -c1-16)
-[ "$(cat .venv/.locked 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c '' 2>/dev/null && exit 0
+# A virtual environment holds its own path and its Python's version: moved or upgraded, it is made anew.
+wanted=$({ cat requirements/uv.txt requirements/tools.txt; pwd; "$python" -V; } | sha256sum | cut -c1-16)
+[ "$(cat .venv/.locked 2>/dev/null)" = "$wanted" ] && .venv/bin/python -c 'import ansible' 2>/dev/null && exit 0
 
 ensure_venv_module "$python"
 say "installing the tool chain into .venv/ from requirements/tools.txt (once, about a minute)"

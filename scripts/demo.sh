@@ -2,6 +2,7 @@
 # The demo on this machine: `demo.sh start` (PORT=4000) and `demo.sh stop`. Run by `make demo` and `make demo-stop`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+cd "$(pwd -P)"
 demo=.demo
 supervisor=$demo/proxy/supervisor
 
@@ -11,8 +12,15 @@ port_is_free() {
   .venv/bin/python -c 'import socket, sys; socket.create_server(("127.0.0.1", int(sys.argv[1])))' "$1" 2>/dev/null
 }
 simulator_pid() { cat $demo/simulator.pid 2>/dev/null || true; }
-# A process that has ended and that nobody has reaped (in containers) does not run.
-runs() { [ -n "$1" ] && grep -qs '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status"; }
+# Whether process $1 runs and is ours: its command line holds $2. One that has ended and that nobody has reaped (in
+# containers) has no command line, and after a reboot another program may have the number.
+runs() { [ -n "$1" ] && tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -- "$2"; }
+simulator_runs() { runs "$(simulator_pid)" "-m zai_simulator --config $PWD/$demo/"; }
+end() { # process, its mark
+  for _ in $(seq 700); do runs "$1" "$2" || return 0; sleep 0.2; done
+  echo "process $1 ($2) does not end; look at it, then: kill -9 $1" >&2
+  exit 1
+}
 
 start() {
   local port simulator_port
@@ -20,7 +28,7 @@ start() {
   chmod 700 $demo
   port=${PORT:-$(cat $demo/port 2>/dev/null || echo 4000)}
   simulator_port=$(cat $demo/simulator-port 2>/dev/null || true)
-  if ! runs "$(simulator_pid)" && { [ -z "$simulator_port" ] || ! port_is_free "$simulator_port"; }; then
+  if ! simulator_runs && { [ -z "$simulator_port" ] || ! port_is_free "$simulator_port"; }; then
     simulator_port=$(free_port)
   fi
   .venv/bin/ansible-playbook -i inventory/demo playbooks/demo.yml \
@@ -32,7 +40,7 @@ start() {
 The proxy answers on http://127.0.0.1:$port, in front of a simulated Z.AI with three keys. Next:
 
   . $demo/client.env
-  curl -s \$OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer \$OPENAI_API_KEY" \\
+  curl -s --noproxy '*' \$OPENAI_BASE_URL/chat/completions -H "Authorization: Bearer \$OPENAI_API_KEY" \\
     -H 'Content-Type: application/json' -d '{"model": "glm-pool", "messages": [{"role": "user", "content": "Hello!"}]}'
 
   Claude Code, in the same shell:   claude
@@ -46,15 +54,15 @@ TEXT
 
 stop() {
   local pid
-  if [ -S $supervisor/supervisor.sock ]; then
-    pid=$(cat $supervisor/supervisord.pid)
-    "$demo/proxy/venvs/supervisor/bin/supervisorctl" -c $supervisor/supervisord.conf shutdown || true
-    while runs "$pid"; do sleep 0.2; done
+  pid=$(cat $supervisor/supervisord.pid 2>/dev/null || true)
+  if runs "$pid" "$PWD/$supervisor/supervisord.conf"; then
+    "$demo/proxy/venvs/supervisor/bin/supervisorctl" -c $supervisor/supervisord.conf shutdown
+    end "$pid" "$PWD/$supervisor/supervisord.conf"
   fi
   pid=$(simulator_pid)
-  if runs "$pid"; then
+  if simulator_runs; then
     kill "$pid"
-    while runs "$pid"; do sleep 0.2; done
+    end "$pid" "-m zai_simulator"
   fi
   rm -f $demo/simulator.pid
   echo "The demo is stopped. Its files are in $demo/; \`make demo\` starts it again, \`rm -r $demo\` forgets it."

@@ -1,5 +1,6 @@
 """`make demo` as a newcomer runs it: in a fresh clone, twice, with the port taken, and stopped again."""
 
+import json
 import os
 import re
 import shlex
@@ -143,6 +144,33 @@ def test_second_run_changes_nothing(checkout: Checkout) -> None:
 
 
 @pytest.mark.usefixtures("first_run")
+def test_generation_that_dies_at_start_is_withdrawn(checkout: Checkout, port: int) -> None:
+    """LiteLLM validates this config and ends at start: the key is the one in its own examples."""
+    simulator_port = (checkout.path / ".demo/simulator-port").read_text().strip()
+    settings = {
+        "demo_port": port,
+        "demo_simulator_port": int(simulator_port),
+        "litellm_proxy_config_extra": {"general_settings": {"master_key": "sk-1234"}},
+    }
+    before = (checkout.path / ".demo/proxy/config/current").readlink()
+    done = subprocess.run(
+        [".venv/bin/ansible-playbook", "-i", "inventory/demo", "-e", json.dumps(settings), "site.yml"],
+        cwd=checkout.path, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2, done.stdout
+    assert "serves again" in done.stdout
+    assert "publicly known" in done.stdout
+    assert (checkout.path / ".demo/proxy/config/current").readlink() == before
+    client = checkout.client_env()
+    models = requests.get(
+        f"{client['OPENAI_BASE_URL']}/models",
+        headers={"Authorization": f"Bearer {client['OPENAI_API_KEY']}"},
+        timeout=60,
+    )
+    assert models.status_code == 200
+
+
+@pytest.mark.usefixtures("first_run")
 def test_no_secret_on_the_command_line_or_in_the_log(checkout: Checkout) -> None:
     secret = checkout.client_env()["OPENAI_API_KEY"]
     processes = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
@@ -163,3 +191,12 @@ def test_stop_ends_all_of_it(checkout: Checkout, port: int) -> None:
     processes = subprocess.run(["ps", "axww"], capture_output=True, text=True, check=True).stdout
     assert str(checkout.path) not in processes
     assert checkout.make("demo-stop").returncode == 0
+
+
+def test_stop_leaves_a_foreign_process_with_the_old_number_alone(checkout: Checkout) -> None:
+    with subprocess.Popen(["sleep", "300"]) as foreign:
+        (checkout.path / ".demo/simulator.pid").write_text(f"{foreign.pid}\n")
+        (checkout.path / ".demo/proxy/supervisor/supervisord.pid").write_text(f"{foreign.pid}\n")
+        assert checkout.make("demo-stop").returncode == 0
+        assert foreign.poll() is None
+        foreign.kill()

@@ -32,6 +32,8 @@ SETTINGS: dict[str, str] = VARS["__litellm_proxy_settings"]
 def settings(**changes: object) -> dict[str, Any]:
     """The defaults with a master key and two Z.AI keys; `changes` go by the names without `litellm_proxy_`."""
     found = {name: DEFAULTS[name] for name in SETTINGS}
+    # templates by mode in the defaults
+    found |= {"litellm_proxy_home": "/opt/litellm-proxy", "litellm_proxy_config_dir": "/etc/litellm-proxy"}
     found["litellm_proxy_master_key"] = MASTER_KEY
     found["litellm_proxy_zai_keys"] = [key("team-a", KEY_A), key("team-b", KEY_B)]
     for name, value in changes.items():

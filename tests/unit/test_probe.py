@@ -39,7 +39,14 @@ def test_listener_is_named(server: socket.socket) -> None:
         "name": Path("/proc/self/comm").read_text().strip(),
         "user": pwd.getpwuid(os.getuid()).pw_name,
         "ours": False,
+        "other_install": False,
     }
+
+
+def test_listener_of_another_install_is_told_apart(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "OTHER_INSTALL", MARKER)
+    found = probe.listener(port_of(server), "-m glm_pool.launch --config /elsewhere/")
+    assert (found["ours"], found["other_install"]) == (False, True)
 
 
 def test_listener_with_the_marker_is_ours(server: socket.socket) -> None:

@@ -39,6 +39,21 @@ def with_field(**fields: object) -> list[dict[str, Any]]:
 
 
 FAULTS = [
+    case("start timeout with a unit", "litellm_proxy_start_timeout", "10 to 3600", start_timeout="3m"),
+    case("stop timeout not a number", "litellm_proxy_stop_timeout", "1 to 86400", stop_timeout="x"),
+    case("memory in another notation", "litellm_proxy_memory_max", "such as 2G", memory_max="2GB"),
+    case("service user root", "litellm_proxy_user", "not root", user="root"),
+    case("home with a space", "litellm_proxy_home", "absolute path", home="/opt/my proxy"),
+    case("relative trust store", "litellm_proxy_ca_bundle", "absolute path", ca_bundle="ca.pem"),
+    case("host is a word", "litellm_proxy_host", "0.0.0.0", host="cafe"),
+    case("host out of range", "litellm_proxy_host", "0.0.0.0", host="999.1.1.1"),
+    case("name and key swapped", f"{KEYS}[0]", "swap 'name' and 'key'", zai_keys=[key(KEY_A, "team-a")]),
+    case(
+        "relay key with one base",
+        f"{KEYS}[0] (team-a)",
+        "set both",
+        zai_keys=with_key("relay-key-0123456789", openai_api_base="https://relay.invalid/v1"),
+    ),
     case("keys empty", KEYS, "add at least one Z.AI key", zai_keys=[]),
     case("keys not a list", KEYS, "must be a list", zai_keys={"team-a": KEY_A}),
     case("keys are texts", KEYS, "must be a list of entries", zai_keys=[KEY_A, KEY_B]),
@@ -298,7 +313,8 @@ def test_value_of_any_type_is_either_refused_or_can_be_rendered(place: str, valu
 
 def test_master_key_must_not_be_an_upstream_key() -> None:
     relay_key = "sk-relay-9f8e7d6c5b4a3210"
-    found = faults(settings(master_key=relay_key, zai_keys=with_key(relay_key, openai_api_base=RELAY)), SHIPPED)
+    relay = with_key(relay_key, openai_api_base=RELAY, anthropic_api_base=RELAY)
+    found = faults(settings(master_key=relay_key, zai_keys=relay), SHIPPED)
     assert len(found) == 1
     assert found[0].startswith("litellm_proxy_master_key equals an upstream key")
     assert relay_key not in found[0]
@@ -376,3 +392,19 @@ def test_acknowledging_the_coding_plan_silences_nothing_else() -> None:
 
 def test_valid_settings_have_no_warning() -> None:
     assert warnings(settings()) == []
+
+
+def test_a_word_inside_a_random_key_is_chance() -> None:
+    assert (
+        faults(settings(zai_keys=[key("team-a", "8d2f4b6a0c1e3f5d7b9a8c6e4d2f1b3a.QmtodoK4cUIo9pAs")]), SHIPPED) == []
+    )
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1", "::", "::1", "10.1.2.3"])
+def test_addresses_to_listen_on(host: str) -> None:
+    assert faults(settings(host=host), SHIPPED) == []
+
+
+def test_an_account_left_out_is_the_name() -> None:
+    (warning,) = warnings(settings(zai_keys=[key("team-a", KEY_A), key("team-b", KEY_B, account="team-a")]))
+    assert "team-a, team-b are active keys of one account" in warning

@@ -84,6 +84,26 @@ def test_generation_that_serves_other_models_is_withdrawn(proxy: Proxy) -> None:
     assert proxy.chat().status_code == 200
 
 
+def test_files_changed_by_hand_are_repaired_and_the_service_restarted(host: Host, proxy: Proxy) -> None:
+    before = proxy.main_pid()
+    current = "/etc/litellm-proxy/current"
+    host.check_output(f"echo '# by hand' >> {current}/config.yaml; chmod 644 {current}/credentials/litellm-proxy.json")
+    done = play("site.yml", {})
+    assert done.returncode == 0, done.stdout
+    assert "by hand" not in host.file(f"{current}/config.yaml").content_string
+    assert host.file(f"{current}/credentials/litellm-proxy.json").mode == 0o600
+    assert proxy.main_pid() not in (0, before)
+    assert proxy.chat().status_code == 200
+    again = play("site.yml", {})
+    assert "changed=0" in again.stdout
+
+
+def test_stopped_service_is_started(host: Host, proxy: Proxy) -> None:
+    host.check_output("systemctl stop %s", proxy.unit())
+    assert play("site.yml", {}).returncode == 0
+    assert proxy.chat().status_code == 200
+
+
 def test_unreachable_host_is_named(serving: Proxy) -> None:
     done = play("site.yml", {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": 9})
     assert done.returncode == 4

@@ -1,5 +1,6 @@
 """Filters that judge the role's settings on the controller, before any host is touched."""
 
+import ipaddress
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
@@ -40,6 +41,10 @@ RELAY_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 ALIAS = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/*-]*")
+MEMORY = re.compile(r"[1-9]\d*[KMGT]?|[1-9]\d?%|infinity")
+USER = re.compile(r"(?!root$)[a-z_][a-z0-9_-]{0,31}")
+PATH = re.compile(r"(/|~/)[A-Za-z0-9._+@/-]+")
+STRONG_MASTER_KEY = re.compile(r"sk-[A-Za-z0-9_-]{32,}")
 URL = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*")
 
 Settings = Mapping[str, Any]
@@ -65,6 +70,7 @@ def faults(settings: Settings, shipped_versions: Sequence[str]) -> list[str]:
         *_version(settings, shipped_versions),
         *_numbers(settings),
         *_listen_host(settings),
+        *_service(settings),
         *_master_key(settings),
         *_keys(settings),
         *_pools(settings),
@@ -80,8 +86,8 @@ def warnings(settings: Settings) -> list[str]:
     found = []
     accounts: dict[str, list[str]] = {}
     for key in active:
-        if key.get("account"):
-            accounts.setdefault(str(key["account"]), []).append(str(key.get("name", "?")))
+        name = str(key.get("name", "?"))
+        accounts.setdefault(str(key.get("account") or name), []).append(name)
     for account, names in accounts.items():
         if len(names) > 1:
             found.append(
@@ -127,6 +133,8 @@ def _numbers(settings: Settings) -> Iterator[str]:
         "litellm_proxy_num_retries": (0, 100),
         "litellm_proxy_cooldown_time": (0, 86400),
         "litellm_proxy_request_timeout": (1, 86400),
+        "litellm_proxy_stop_timeout": (1, 86400),
+        "litellm_proxy_start_timeout": (10, 3600),
     }
     for name, (lowest, highest) in limits.items():
         if not _whole_number(settings[name], lowest, highest):
@@ -135,8 +143,22 @@ def _numbers(settings: Settings) -> Iterator[str]:
 
 def _listen_host(settings: Settings) -> Iterator[str]:
     host = settings["litellm_proxy_host"]
-    if not isinstance(host, str) or not re.fullmatch(r"[0-9A-Fa-f:.]+|localhost", host):
+    try:
+        ipaddress.ip_address(str(host))
+    except ValueError:
         yield f"litellm_proxy_host is {host!r}: use the address to listen on, 0.0.0.0 for all, 127.0.0.1 for this host."
+
+
+def _service(settings: Settings) -> Iterator[str]:
+    memory, user = str(settings["litellm_proxy_memory_max"]), str(settings["litellm_proxy_user"])
+    if not MEMORY.fullmatch(memory):
+        yield f"litellm_proxy_memory_max is {memory!r}: use systemd's notation, such as 2G, 1500M or infinity."
+    if not USER.fullmatch(user):
+        yield f"litellm_proxy_user is {user!r}: use a user name of lower-case letters, digits, '_' and '-', not root."
+    for name in ("python", "ca_bundle", "home", "config_dir"):
+        path = str(settings[f"litellm_proxy_{name}"])
+        if not PATH.fullmatch(path):
+            yield f"litellm_proxy_{name} is {path!r}: use an absolute path of letters, digits and . _ + @ / -."
 
 
 def _master_key(settings: Settings) -> Iterator[str]:
@@ -166,6 +188,9 @@ def _keys(settings: Settings) -> Iterator[str]:
         yield f"{name} is empty: add at least one Z.AI key with 'name' and 'key' (the value in the vault)."
         return
     for index, key in enumerate(keys):
+        if ZAI_KEY.search(str(key.get("name", ""))):
+            yield f"{name}[{index}] has a key value as its 'name': swap 'name' and 'key'; names appear in logs."
+            continue
         yield from _key_entry(f"{name}[{index}] ({key.get('name', 'no name')})", key)
     if not any(_state(key) == "active" for key in keys):
         yield f"{name} has no entry with state 'active': set one to active, or the pool has no key to use."
@@ -183,7 +208,7 @@ def _keys(settings: Settings) -> Iterator[str]:
 
 
 def _key_entry(where: str, key: Mapping[str, Any]) -> Iterator[str]:
-    for unknown in sorted(set(key) - KEY_FIELDS):
+    for unknown in sorted(map(str, set(key) - KEY_FIELDS)):
         yield f"{where} has an unknown field '{unknown}': use {', '.join(sorted(KEY_FIELDS))}."
     if not _text(key.get("name"), KEY_NAME):
         yield f"{where} needs a 'name' of letters, digits, '.', '_' and '-' (a number in quotes)."
@@ -214,6 +239,8 @@ def _key_value(where: str, key: Mapping[str, Any]) -> Iterator[str]:
     elif key.get("openai_api_base") or key.get("anthropic_api_base"):
         if not RELAY_KEY.fullmatch(value):
             yield f"{where} has a malformed 'key': 16 or more characters without white space are needed; copy it again."
+        elif not (ZAI_KEY.fullmatch(value) or (key.get("openai_api_base") and key.get("anthropic_api_base"))):
+            yield f"{where} is not a key of Z.AI and has one API base: set both, or the other API sends it to Z.AI."
     elif not ZAI_KEY.fullmatch(value):
         yield (
             f"{where} has a malformed 'key': Z.AI keys are 32 characters, a dot and 16 characters; copy it again "
@@ -232,7 +259,7 @@ def _pools(settings: Settings) -> Iterator[str]:
     owner: dict[str, str] = {}
     for index, pool in enumerate(pools):
         where = f"{name}[{index}] ({pool.get('name', 'no name')})"
-        for unknown in sorted(set(pool) - POOL_FIELDS):
+        for unknown in sorted(map(str, set(pool) - POOL_FIELDS)):
             yield f"{where} has an unknown field '{unknown}': use {', '.join(sorted(POOL_FIELDS))}."
         if not _text(pool.get("name"), MODEL_NAME):
             yield f"{where} needs a 'name' of letters, digits, '.', '_', ':', '/' and '-' (a number in quotes)."
@@ -277,7 +304,11 @@ def _config_extra(settings: Settings) -> Iterator[str]:
 
 def _placeholder(value: object) -> bool:
     """Whether the text stands in for a secret, such as CHANGE-ME, your-key, <key> or 0000.0000."""
-    return isinstance(value, str) and (PLACEHOLDER.search(value) is not None or len(set(value) - {"."}) < 4)
+    if not isinstance(value, str):
+        return False
+    # in a random value a word is chance
+    well_formed = ZAI_KEY.fullmatch(value) or STRONG_MASTER_KEY.fullmatch(value)
+    return len(set(value) - {"."}) < 4 or (not well_formed and PLACEHOLDER.search(value) is not None)
 
 
 def _text(value: object, pattern: re.Pattern[str]) -> bool:

@@ -30,10 +30,12 @@ systemd: {type: bool, returned: always, description: Whether systemd runs the ho
 ca_bundle: {type: bool, returned: always, description: Whether the bundle exists and is readable.}
 current: {type: str, returned: always, description: 'Name of the current generation, empty without one.'}
 previous: {type: str, returned: always, description: 'Name of the generation before, empty without one.'}
-listener: {type: dict, returned: always, description: 'pid, name, user, ours; empty when the port is free.'}
+listener: {type: dict, returned: always, description: 'pid, name, user, ours, other_install; empty when it is free.'}
 """
 
 LISTEN_STATE = "0A"
+# in the command line of every instance of this role, whatever its mode and directory
+OTHER_INSTALL = "-m glm_pool.launch --config "
 
 
 def python_facts(python: str) -> tuple[str, bool]:
@@ -95,8 +97,14 @@ def listener(port: int, marker: str) -> dict[str, Any]:
             user = pwd.getpwuid(uid).pw_name
         except KeyError:
             user = str(uid)
-        return {"pid": int(process.name), "name": name, "user": user, "ours": marker in command}
-    return {"pid": 0, "name": "a process of another user", "user": "unknown", "ours": False}
+        return {
+            "pid": int(process.name),
+            "name": name,
+            "user": user,
+            "ours": marker in command,
+            "other_install": OTHER_INSTALL in command,
+        }
+    return {"pid": 0, "name": "a process of another user", "user": "unknown", "ours": False, "other_install": False}
 
 
 def main() -> None:

@@ -4,10 +4,10 @@ Exits 0 as soon as `/health/liveliness` answers 200, 1 when the time is over or 
 """
 
 import argparse
+import http.client
 import os
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ def answers(url: str) -> bool:
     try:
         with opener.open(f"{url}/health/liveliness", timeout=5) as response:
             return bool(response.status == 200)
-    except (OSError, urllib.error.URLError):
+    except (OSError, http.client.HTTPException):
         return False
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 from litellm.integrations.custom_logger import CustomLogger
 
@@ -135,7 +136,7 @@ def _wanted_api(request: Mapping[str, Any]) -> str:
     if "litellm_logging_obj" not in request:
         return "anthropic"
     url = str((request.get("proxy_server_request") or {}).get("url", ""))
-    if "/messages" in url:
+    if "/messages" in urlsplit(url).path:
         return "anthropic"
     return "openai" if request.get("tool_choice") in (None, "auto", "none") else "anthropic"
 
