@@ -193,10 +193,21 @@ def test_stop_ends_all_of_it(checkout: Checkout, port: int) -> None:
     assert checkout.make("demo-stop").returncode == 0
 
 
+def test_removal_leaves_nothing_of_the_role(checkout: Checkout, port: int) -> None:
+    settings = {"demo_port": port, "demo_simulator_port": 1, "litellm_proxy_remove_confirmed": True}
+    command = [".venv/bin/ansible-playbook", "-i", "inventory/demo", "-e", json.dumps(settings), "playbooks/remove.yml"]
+    done = subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+    assert not (checkout.path / ".demo/proxy").exists()
+    assert (checkout.path / ".demo/client.env").exists()
+
+
 def test_stop_leaves_a_foreign_process_with_the_old_number_alone(checkout: Checkout) -> None:
     with subprocess.Popen(["sleep", "300"]) as foreign:
         (checkout.path / ".demo/simulator.pid").write_text(f"{foreign.pid}\n")
-        (checkout.path / ".demo/proxy/supervisor/supervisord.pid").write_text(f"{foreign.pid}\n")
+        supervisor = checkout.path / ".demo/proxy/supervisor"
+        supervisor.mkdir(parents=True, exist_ok=True)
+        (supervisor / "supervisord.pid").write_text(f"{foreign.pid}\n")
         assert checkout.make("demo-stop").returncode == 0
         assert foreign.poll() is None
         foreign.kill()
