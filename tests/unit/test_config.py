@@ -183,3 +183,9 @@ def test_account_is_the_name_when_left_out() -> None:
         "a": "a",
         "b": "billing",
     }
+
+
+def test_ids_hold_no_colon() -> None:
+    """LiteLLM's usage-based strategies cut their counters' names at the first colon, and then find no deployment."""
+    rendered = config(settings(pools=[pool("vendor:model"), pool("glm-pool")]), ENDPOINTS)
+    assert [entry["model_info"]["id"] for entry in rendered["model_list"] if ":" in entry["model_info"]["id"]] == []

@@ -98,7 +98,8 @@ def _deployment(model_name: str, pool: Settings, key: Settings, api: str, params
         "model_name": model_name,
         "litellm_params": {**params, "api_key": f"os.environ/{_variable(key)}", **limits},
         "model_info": {
-            "id": f"{model_name}:{key['name']}:{api}",
+            # no colon: LiteLLM's usage-based strategies split their counters' names at it
+            "id": f"{model_name}/{key['name']}/{api}".replace(":", "="),
             "pool": pool["name"],
             "key": key["name"],
             "account": key.get("account") or key["name"],
