@@ -59,8 +59,8 @@ deploy() { # label, goal, options…
 
 rows=()
 deploy 'first deploy, nothing cached' '-'
-on_host sh -c 'systemctl disable --now --quiet "litellm-proxy@*"; systemctl stop "litellm-proxy@*"
-  rm -rf /opt/litellm-proxy/venvs /etc/litellm-proxy /etc/systemd/system/litellm-proxy@*; systemctl daemon-reload'
+on_host sh -c 'systemctl stop "litellm-proxy@*"; rm -rf /opt/litellm-proxy/venvs /etc/litellm-proxy \
+  /etc/systemd/system/litellm-proxy@* /etc/systemd/system/multi-user.target.wants/litellm-proxy@*; systemctl daemon-reload'
 deploy 'first deploy, packages cached' '< 60 s'
 deploy 'second run, nothing to change' '< 15 s'
 deploy 'one key replaced' '-' -e "{litellm_proxy_zai_keys: [{name: a, key: $(random 16).$(random 8)}]}"
