@@ -7,6 +7,7 @@ The credentials come as one JSON file of environment variables in `$CREDENTIALS_
 import argparse
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Sequence
@@ -55,20 +56,37 @@ def require_free_port(host: str, port: int) -> None:
             _refuse(f"cannot listen on {host} port {port}: {error.strerror}", EX_UNAVAILABLE)
 
 
+def prepare_workers(number: int) -> None:
+    """Tell the workers how many they are, and give their metrics one empty directory."""
+    os.environ["GLM_POOL_WORKERS"] = str(number)
+    directory = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if number == 1 or not directory:
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+        return
+    shutil.rmtree(directory, ignore_errors=True)
+    Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse the arguments, put the credentials into the environment and hand over to LiteLLM."""
     parser = argparse.ArgumentParser(prog="glm_pool.launch", description=__doc__)
     parser.add_argument("--config", required=True)
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--num-workers", default=1, type=int, help="processes; more than one share limits by Redis")
     arguments = parser.parse_args(argv)
     os.environ.update(load_credentials(os.environ.get("CREDENTIALS_DIRECTORY")))
     require_free_port(arguments.host, arguments.port)
+    prepare_workers(arguments.num_workers)
 
     from litellm.proxy.proxy_cli import run_server  # after the environment is complete: LiteLLM reads it on import
 
     options = ["--config", arguments.config, "--host", arguments.host, "--port", str(arguments.port)]
-    run_server.main(args=[*options, "--num_workers", "1"], prog_name="litellm")
+    options += ["--num_workers", str(arguments.num_workers)]
+    if arguments.num_workers > 1:
+        # the default of 5 s is less than a worker's start: uvicorn would kill and start workers for ever
+        options += ["--timeout_worker_healthcheck", "120"]
+    run_server.main(args=options, prog_name="litellm")
 
 
 if __name__ == "__main__":

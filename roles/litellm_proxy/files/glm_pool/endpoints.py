@@ -1,0 +1,74 @@
+"""The pool's own pages: status, metrics, and bringing a key back into use. All need the master key."""
+
+import hmac
+import os
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from glm_pool import metrics
+from glm_pool.auth import MASTER_KEY_VARIABLE
+from glm_pool.pool import KeyPool
+from glm_pool.status import snapshot, status
+
+PATHS = ("/pool/", "/metrics")
+
+
+def is_ours(path: str) -> bool:
+    """Whether the application of `make_application` serves the path."""
+    return path.startswith(PATHS)
+
+
+def make_application(pool: KeyPool) -> Starlette:
+    """The ASGI application that serves `PATHS`."""
+    gauges = metrics.KeyGauges(lambda: snapshot(pool))
+
+    async def show_status(request: Request) -> Response:
+        await pool.start()
+        return JSONResponse(status(pool))
+
+    async def show_metrics(request: Request) -> Response:
+        await pool.start()
+        return Response(metrics.exposition(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    async def enable(request: Request) -> Response:
+        name = request.path_params["name"]
+        await pool.start()
+        if name not in pool.scheduler.keys:
+            return JSONResponse(_error(f"There is no key {name!r}.", "not_found_error"), 404)
+        return JSONResponse({"key": name, "changed": pool.enable(name)})
+
+    return Starlette(
+        routes=[
+            Route("/pool/status", _with_master_key(show_status)),
+            Route("/pool/keys/{name}/enable", _with_master_key(enable), methods=["POST"]),
+            Route("/metrics", _with_master_key(show_metrics)),
+            Route("/metrics/", _with_master_key(show_metrics)),
+        ]
+    )
+
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def _with_master_key(endpoint: Endpoint) -> Endpoint:
+    async def guarded(request: Request) -> Response:
+        header = request.headers.get("authorization", "")
+        presented = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
+        if not hmac.compare_digest(presented.encode(), os.environ[MASTER_KEY_VARIABLE].encode()):
+            return JSONResponse(
+                _error(
+                    "Authentication failed: send the master key as 'Authorization: Bearer KEY'.", "authentication_error"
+                ),
+                401,
+            )
+        return await endpoint(request)
+
+    return guarded
+
+
+def _error(message: str, kind: str) -> dict[str, dict[str, str]]:
+    return {"error": {"message": message, "type": kind}}

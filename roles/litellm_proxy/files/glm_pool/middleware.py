@@ -1,0 +1,170 @@
+"""Around LiteLLM's application: the request's beginning and end, as only the server sees them."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from glm_pool import body as bodies
+from glm_pool.client_errors import api_of
+from glm_pool.endpoints import is_ours
+from glm_pool.request_state import RequestState, begin
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+KEY_HEADER = b"x-litellm-pool-key"
+ENDS = ("/chat/completions", "/completions", "/messages", "/count_tokens", "/responses")
+"""Paths of requests that the pool serves."""
+GOODBYE_SECONDS = 5.0
+"""How long LiteLLM may take to clear up after a client that has gone."""
+
+logger = logging.getLogger("glm_pool")
+
+
+class PoolMiddleware:
+    """Wraps an ASGI application.
+
+    - Fields and headers that are the operator's are dropped before LiteLLM reads the request.
+    - When the client goes, the request leaves the queue, the upstream is closed and the slot given back at once.
+    - The answer names the key, and an error of the pool is written in the client's own format.
+
+    Args:
+        app: LiteLLM's application.
+        pages: serves the pool's own pages; None without a pool.
+    """
+
+    def __init__(self, app: Application, pages: Application | None) -> None:
+        self.app = app
+        self.pages = pages
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one connection event; see the ASGI specification."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        if self.pages is not None and is_ours(scope["path"]):
+            await self.pages(scope, receive, send)
+            return
+        if scope["method"] != "POST" or not scope["path"].rstrip("/").endswith(ENDS):
+            await self.app(scope, receive, send)
+            return
+        state = begin()
+        body = await _whole_body(receive)
+        if body is None:
+            return
+        body = _prepare(scope, body, state)
+        gone = asyncio.Event()
+        answer = Answer(send, state, api_of(scope["path"]))
+        served = asyncio.ensure_future(self.app(scope, _replay(body, gone), answer.send))
+        watch = asyncio.ensure_future(_disconnected(receive))
+        try:
+            await asyncio.wait({served, watch}, return_when=asyncio.FIRST_COMPLETED)
+            if not served.done() and not answer.complete:
+                gone.set()
+                state.abandon()
+                await asyncio.wait({served}, timeout=GOODBYE_SECONDS)
+                served.cancel()
+            await served
+        except asyncio.CancelledError:
+            if not gone.is_set():
+                raise
+        finally:
+            watch.cancel()
+            served.cancel()
+            state.abandon()
+
+
+class Answer:
+    """What LiteLLM sends, on its way to the client."""
+
+    def __init__(self, send: Send, state: RequestState, api: str) -> None:
+        self._send = send
+        self._state = state
+        self._api = api
+        self._replaced = False
+        self.complete = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on, with the key's name; or the pool's own error instead of LiteLLM's."""
+        if message["type"] == "http.response.start":
+            if message["status"] >= 400 and self._state.error is not None:
+                self._replaced = True
+                await self._send_error(message)
+                return
+            if self._state.key is not None:
+                message["headers"] = [*message.get("headers", ()), (KEY_HEADER, self._state.key.encode())]
+        elif self._replaced:
+            return
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            self.complete = True
+        await self._send(message)
+
+    async def _send_error(self, message: Message) -> None:
+        error = self._state.error
+        if error is None:
+            return
+        body = error.body(self._api)
+        ours = {b"content-length", b"content-type", b"retry-after", b"content-encoding", b"transfer-encoding"}
+        headers = [(name, value) for name, value in message.get("headers", ()) if name.lower() not in ours]
+        headers += [(name.encode(), value.encode()) for name, value in error.headers().items()]
+        headers.append((b"content-length", str(len(body)).encode()))
+        if self._state.key is not None:
+            headers.append((KEY_HEADER, self._state.key.encode()))
+        self.complete = True
+        await self._send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
+
+
+def _prepare(scope: MutableMapping[str, Any], body: bytes, state: RequestState) -> bytes:
+    """Drop what is the operator's; note the session."""
+    body, dropped = bodies.cleaned(body)
+    if dropped:
+        logger.warning("event=fields_dropped fields=%s", ",".join(sorted(dropped))[:200])
+    headers = [(name, value) for name, value in scope["headers"] if name not in bodies.HEADERS]
+    if dropped:
+        headers = [(name, value) for name, value in headers if name not in (b"content-length", b"transfer-encoding")]
+        headers.append((b"content-length", str(len(body)).encode()))
+    scope["headers"] = headers
+    texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+    document: Any = None
+    if b'"user_id"' in body:
+        with contextlib.suppress(orjson.JSONDecodeError):
+            document = orjson.loads(body)
+    state.session = bodies.session_of(texts, document if isinstance(document, dict) else {})
+    return body
+
+
+async def _whole_body(receive: Receive) -> bytes | None:
+    """The request's body; None when the client has gone before its end."""
+    parts = []
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        parts.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+def _replay(body: bytes, gone: asyncio.Event) -> Receive:
+    """What the application receives: the body, and the disconnection when it comes."""
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop()
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    return receive
+
+
+async def _disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,106 @@
+"""Puts the pool scheduler into LiteLLM: below it the transport, around it the ASGI wrapper, beside it the log."""
+
+import atexit
+import logging
+import os
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import yaml
+from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
+from litellm.proxy import proxy_server
+
+from glm_pool.auth import MASTER_KEY_VARIABLE
+from glm_pool.endpoints import make_application
+from glm_pool.masking import Masker, mask_logs
+from glm_pool.middleware import PoolMiddleware
+from glm_pool.pool import KeyPool
+from glm_pool.settings import Settings, parse
+from glm_pool.shared import SharedStore
+from glm_pool.transport import MaskingTransport, PoolTransport
+
+WORKERS_VARIABLE = "GLM_POOL_WORKERS"
+SECTION = "glm_pool"
+
+logger = logging.getLogger("glm_pool")
+
+
+@cache
+def install() -> KeyPool | None:
+    """Install the plug-in as config.yaml says, once; returns the pool, None with a strategy of LiteLLM's own.
+
+    Raises:
+        RuntimeError: a key's value is missing in the environment.
+    """
+    config = yaml.safe_load(Path(proxy_server.user_config_file_path).read_text())
+    section = config.get(SECTION)
+    settings = parse(section, os.environ) if section else None
+    masker = Masker(_secrets(settings))
+    _set_up_log()
+    mask_logs(masker)
+    if settings is None:
+        _replace_transport(lambda direct: MaskingTransport(direct, masker))
+        _wrap_application(lambda app: PoolMiddleware(app, None))
+        return None
+    _require_values(settings)
+    pool = KeyPool(settings, _store(settings), int(os.environ.get(WORKERS_VARIABLE, "1")))
+    upstream = httpx.AsyncHTTPTransport(
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30)
+    )
+    _replace_transport(lambda direct: PoolTransport(lambda: pool, upstream, direct, masker))
+    _wrap_application(lambda app: PoolMiddleware(app, make_application(pool)))
+    atexit.register(pool.save_now)
+    return pool
+
+
+def _secrets(settings: Settings | None) -> list[str]:
+    """Every value that no client and no log may see."""
+    keys = [value for name, value in os.environ.items() if name.startswith("ZAI_API_KEY_")]
+    redis = urlsplit(settings.redis_url).password if settings else None
+    return [*keys, os.environ.get(MASTER_KEY_VARIABLE, ""), redis or ""]
+
+
+def _require_values(settings: Settings) -> None:
+    """LiteLLM's own check of the file runs without the credentials; the service does not."""
+    missing = [key.name for key in settings.keys if key.state == "active" and not key.value]
+    if missing and "--validate_config" not in sys.argv:
+        raise RuntimeError(f"no value for the keys {', '.join(missing)}; run the playbook again")
+
+
+def _store(settings: Settings) -> SharedStore | None:
+    if not settings.redis_url:
+        return None
+    from glm_pool.redis_store import RedisStore
+
+    return RedisStore(settings.redis_url)
+
+
+def _replace_transport(wrap: Any) -> None:
+    """LiteLLM makes the transport of every HTTP client of its own by one function."""
+    make = AsyncHTTPHandler.create_async_transport
+
+    def make_wrapped(*args: Any, **kwargs: Any) -> httpx.AsyncBaseTransport:
+        transport: httpx.AsyncBaseTransport = wrap(make(*args, **kwargs) or httpx.AsyncHTTPTransport())
+        return transport
+
+    for name in ("create_async_transport", "_create_async_transport"):
+        if hasattr(AsyncHTTPHandler, name):
+            setattr(AsyncHTTPHandler, name, staticmethod(make_wrapped))
+
+
+def _wrap_application(wrap: Any) -> None:
+    """Outermost, around LiteLLM's own middleware, which is built by the time that config.yaml is read."""
+    app = proxy_server.app
+    app.middleware_stack = wrap(app.middleware_stack or app.build_middleware_stack())
+
+
+def _set_up_log() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s glm_pool %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
+    logger.addHandler(handler)
+    logger.setLevel(os.environ.get("LITELLM_LOG", "INFO"))
+    logger.propagate = False

@@ -1,0 +1,61 @@
+"""What the parts of the plug-in know of one client's request; it goes with the request's context."""
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from glm_pool.client_errors import ClientError
+from glm_pool.faults import Fault
+
+
+class Closable(Protocol):
+    """Something that must not outlive the request."""
+
+    def abandon(self) -> None:
+        """End it now."""
+
+
+@dataclass(eq=False)
+class RequestState:
+    """One request.
+
+    Attributes:
+        session: of the client, for session affinity.
+        tried: names of the keys that failed this request.
+        faults: key name and fault of each failed try.
+        key: name of the key that was used last.
+        error: what the client is told if LiteLLM ends the request with an error.
+        works: tasks that wait for a key or for the upstream.
+        streams: answers that are being read.
+    """
+
+    session: str | None = None
+    tried: set[str] = field(default_factory=set)
+    faults: list[tuple[str, Fault]] = field(default_factory=list)
+    key: str | None = None
+    error: ClientError | None = None
+    works: "set[asyncio.Task[object]]" = field(default_factory=set)
+    streams: set[Closable] = field(default_factory=set)
+
+    def abandon(self) -> None:
+        """Leave every queue and give back every slot: the request is over."""
+        for work in list(self.works):
+            work.cancel()
+        for stream in list(self.streams):
+            stream.abandon()
+
+
+_current: ContextVar[RequestState | None] = ContextVar("glm_pool_request", default=None)
+
+
+def begin() -> RequestState:
+    """Start a request in this context."""
+    state = RequestState()
+    _current.set(state)
+    return state
+
+
+def current() -> RequestState:
+    """The request of this context; a new one where LiteLLM asks by itself."""
+    return _current.get() or RequestState()

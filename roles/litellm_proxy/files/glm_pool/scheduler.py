@@ -1,0 +1,591 @@
+"""The pool scheduler: which request is sent with which key, and when. No input or output, no event loop.
+
+Words: a *lane* is a key on one model; lanes of one account and model share a *meter* (requests in flight), all
+lanes of an account share a *rate* (requests a minute). A *line* is everything on one model: its lanes, and the pools
+whose requests wait for them. A *ticket* is a request that wants a lane, a *lease* is its hold on one.
+
+It always holds that no ticket waits while a lane is free that it could use.
+"""
+
+import enum
+import heapq
+import itertools
+import math
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from glm_pool.clock import Clock
+from glm_pool.faults import Fault
+from glm_pool.health import Health
+from glm_pool.limits import Meter, Rate, Share, Whole
+from glm_pool.settings import Key, Pool, Settings
+from glm_pool.turns import Turns
+
+LONGEST_LOOK_AHEAD = 30.0
+"""Seconds after which a parked key is looked at again, in case the wall clock was set."""
+SESSIONS_KEPT = 10_000
+FIRST_GUESS = 1.0
+"""Seconds that a slot is taken to be held before the first answer was seen."""
+
+
+BORROWED = "borrowed"
+
+
+class Standing(enum.Enum):
+    """What a lane can do for a ticket now."""
+
+    FREE = "free"
+    BUSY = "busy"  # all slots are in use, or a probe is under way
+    RESTING = "resting"  # until a known moment
+    GONE = "gone"  # until someone acts
+
+
+class Reason(enum.Enum):
+    """Why a ticket gets no lane."""
+
+    QUEUE_FULL = "queue_full"
+    QUEUE_TIMEOUT = "queue_timeout"
+    TRIED = "every_key_failed"  # each key was tried, or can not return in time
+    RESTING = "keys_resting"  # no key returns in time
+    NO_KEY = "no_key_in_service"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A ticket's end without a lane; `retry_after` in seconds, None when no key returns by itself."""
+
+    reason: Reason
+    retry_after: float | None
+
+
+class CountedKey:
+    """A key and what it is doing, over all models."""
+
+    def __init__(self, settings: Key, health: Health) -> None:
+        self.settings = settings
+        self.health = health
+        self.in_flight = 0
+        self.last_use = 0
+        self.lanes: list[Lane] = []
+
+    @property
+    def name(self) -> str:
+        """The key's name."""
+        return self.settings.name
+
+
+class Lane:
+    """A key on one model."""
+
+    def __init__(self, key: CountedKey, model: str, meter: Meter, rate: Rate, health: Health) -> None:
+        self.key = key
+        self.model = model
+        self.meter = meter
+        self.rate = rate
+        self.health = health
+        self.in_flight = 0
+        self.closed_until = 0.0
+        self.standing = Standing.GONE
+        self.wakes_at = math.inf
+
+    @property
+    def healths(self) -> tuple[Health, Health]:
+        """What has to be well for the lane to be used."""
+        return (self.key.health, self.health)
+
+    @property
+    def weight(self) -> float:
+        """See `turns.Chooseable`."""
+        return self.key.settings.weight
+
+    @property
+    def key_in_flight(self) -> int:
+        """See `turns.Chooseable`."""
+        return self.key.in_flight
+
+    @property
+    def last_use(self) -> int:
+        """See `turns.Chooseable`."""
+        return self.key.last_use
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A request that wants a lane.
+
+    Attributes:
+        pool: name of the pool.
+        notify: called with the lease or the refusal when the ticket had to wait.
+        tried: names of keys that failed it; they are not used again.
+        session: keeps to one key while that has a slot; None for no wish.
+        arrived: seconds since the epoch.
+        waited: seconds spent waiting in earlier tries.
+    """
+
+    pool: str
+    notify: "Callable[[Lease | Refusal], None]"
+    arrived: float
+    tried: set[str] = field(default_factory=set)
+    session: str | None = None
+    waited: float = 0.0
+    number: int = 0
+    waiting: bool = False
+    began: float = 0.0
+    deadline: float = math.inf
+
+
+@dataclass(eq=False)
+class Lease:
+    """A ticket's hold on a slot; ends with `Scheduler.release`."""
+
+    number: int
+    ticket: Ticket
+    lane: Lane
+    began: float
+    waited: float
+    probes: tuple[Health, ...]
+    choice: str
+    open: bool = True
+
+    @property
+    def counted(self) -> bool:
+        """False for a lease without a slot, see `Scheduler.borrow`."""
+        return self.choice != BORROWED
+
+
+class Waiting:
+    """The waiting tickets of one pool, first come first served."""
+
+    def __init__(self, pool: Pool, turns: Turns[Lane]) -> None:
+        self.pool = pool
+        self.turns = turns
+        self.count = 0
+        self._fresh: list[tuple[int, Ticket]] = []
+        self._again: list[tuple[int, Ticket]] = []  # those that failed with some key: few, and choosy
+
+    def add(self, ticket: Ticket) -> None:
+        """Take in a ticket at the place of its number."""
+        ticket.waiting = True
+        self.count += 1
+        heapq.heappush(self._again if ticket.tried else self._fresh, (ticket.number, ticket))
+
+    def remove(self, ticket: Ticket) -> None:
+        """Take out a ticket; its entry is dropped when it comes up."""
+        ticket.waiting = False
+        self.count -= 1
+        if ticket.tried:
+            self._again = [item for item in self._again if item[1] is not ticket]
+            heapq.heapify(self._again)
+
+    def heads(self) -> Iterator[Ticket]:
+        """The tickets that may be next: the first that takes any lane, and all that do not."""
+        while self._fresh and not self._fresh[0][1].waiting:
+            heapq.heappop(self._fresh)
+        if self._fresh:
+            yield self._fresh[0][1]
+        yield from (ticket for _, ticket in self._again)
+
+    def all(self) -> list[Ticket]:
+        """Every waiting ticket, the first come first."""
+        return [ticket for _, ticket in sorted(self._fresh + self._again, key=lambda item: item[0]) if ticket.waiting]
+
+
+class Line:
+    """Everything on one model."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.lanes: list[Lane] = []
+        self.queues: list[Waiting] = []
+        self.usable = 0  # lanes that are free or busy
+        self.in_flight = 0
+        self.hold = FIRST_GUESS  # mean seconds that a slot is held
+
+
+class Scheduler:
+    """Hands out lanes to tickets within every limit.
+
+    Args:
+        settings: the pools and keys.
+        clock: the time.
+        share: how much of each limit is this process's; all of it by default.
+    """
+
+    def __init__(self, settings: Settings, clock: Clock, share: Share | None = None) -> None:
+        self.settings = settings
+        self.clock = clock
+        share = share or Whole()
+        self.keys: dict[str, CountedKey] = {}
+        self.healths: dict[str, Health] = {}
+        self.meters: dict[str, Meter] = {}
+        self.rates: dict[str, Rate] = {}
+        self.lines: dict[str, Line] = {}
+        self.queues: dict[str, Waiting] = {}
+        self._meter_lanes: dict[str, list[Lane]] = {}
+        self._rate_lanes: dict[str, list[Lane]] = {}
+        self._numbers = itertools.count(1)
+        self._uses = itertools.count(1)
+        self._wakes: list[tuple[float, int, Lane]] = []
+        self._deadlines: list[tuple[float, int, Ticket]] = []
+        self._homes: OrderedDict[tuple[str, str], str] = OrderedDict()
+        for key in settings.keys:
+            self.keys[key.name] = CountedKey(key, self._new_health(key.identity))
+        for pool in settings.pools:
+            line = self.lines.setdefault(pool.model, Line(pool.model))
+            queue = Waiting(pool, Turns(settings.strategy))
+            line.queues.append(queue)
+            self.queues[pool.name] = queue
+        for line in self.lines.values():
+            for counted in self.keys.values():
+                self._add_lane(line, counted, share)
+        self.review(lane for line in self.lines.values() for lane in line.lanes)
+
+    # Tickets ---------------------------------------------------------------
+
+    def enter(self, ticket: Ticket) -> Lease | Refusal | None:
+        """Serve a ticket now, refuse it, or let it wait (None); then `notify` tells how it ends.
+
+        A ticket that comes again after a failure keeps its place by its number, and its waits add up.
+        """
+        queue = self.queues[ticket.pool]
+        line = self.lines[queue.pool.model]
+        again = ticket.number > 0
+        if not again:
+            ticket.number = next(self._numbers)
+        lane = self._home(ticket, line) or self._choose(ticket, queue)
+        if lane is not None:
+            return self._grant(ticket, lane, 0.0)
+        now = self.clock.monotonic()
+        patience = max(0.0, self.settings.queue_timeout - ticket.waited)
+        if refusal := self._hopeless(ticket, line, patience):
+            return refusal
+        if queue.count >= self.settings.queue_size and not again:
+            return Refusal(Reason.QUEUE_FULL, self._expected(line, queue))
+        if patience <= 0:
+            return Refusal(Reason.QUEUE_TIMEOUT, self._expected(line, queue))
+        ticket.began, ticket.deadline = now, now + patience
+        heapq.heappush(self._deadlines, (ticket.deadline, ticket.number, ticket))
+        queue.add(ticket)
+        return None
+
+    def borrow(self, ticket: Ticket) -> Lease | Refusal:
+        """A lane for a request that takes no slot upstream, such as a token count; it never waits."""
+        line = self.lines[self.queues[ticket.pool].pool.model]
+        well = [
+            lane
+            for lane in line.lanes
+            if lane.standing in (Standing.FREE, Standing.BUSY)
+            and lane.key.name not in ticket.tried
+            and not any(health.recovering for health in lane.healths)
+        ]
+        if not well:
+            return self._hopeless(ticket, line, 0.0) or self.out_of_tries(ticket)
+        lane = well[next(self._numbers) % len(well)]
+        return Lease(next(self._numbers), ticket, lane, self.clock.monotonic(), 0.0, (), BORROWED, open=False)
+
+    def out_of_tries(self, ticket: Ticket) -> Refusal:
+        """The refusal of a ticket that may not try again."""
+        back = self.return_time(self.lines[self.queues[ticket.pool].pool.model].lanes)
+        return Refusal(Reason.TRIED, None if back == math.inf else max(1.0, back))
+
+    def leave(self, ticket: Ticket) -> None:
+        """A waiting ticket's client has gone."""
+        if ticket.waiting:
+            self.queues[ticket.pool].remove(ticket)
+
+    def release(self, lease: Lease) -> None:
+        """Give back a slot; a second time does nothing."""
+        if not lease.open:
+            return
+        line = self.lines[lease.lane.model]
+        line.hold += (self.clock.monotonic() - lease.began - line.hold) / 8
+        self._put_back(lease)
+
+    def undo(self, lease: Lease, reason: str, retry_in: float) -> Lease | Refusal | None:
+        """The shared store did not confirm a lease: nothing was sent, the ticket goes on waiting at its place.
+
+        Args:
+            lease: to be undone.
+            reason: what was refused, as in `shared.Refused`.
+            retry_in: seconds before it is worth asking the store again.
+        """
+        lane, ticket = lease.lane, lease.ticket
+        closed_until = self.clock.monotonic() + retry_in
+        lane.rate.undo()
+        if reason == "rate":
+            lane.rate.closed_until = closed_until
+        elif reason == "probe":
+            lane.closed_until = closed_until
+        else:
+            lane.meter.closed_until = closed_until
+            lane.meter.insist = reason == "turn"
+        ticket.waited += lease.waited
+        self._put_back(lease, dispatch=False)
+        self.review(self._rate_lanes[lane.rate.name])
+        outcome = self.enter(ticket)
+        self._dispatch(self.lines[lane.model])
+        return outcome
+
+    def succeed(self, lease: Lease) -> list[Health]:
+        """The upstream answers: returns the healths that are well again."""
+        return self._verdict(lease, [health for health in lease.lane.healths if health.succeed()])
+
+    def fail(self, lease: Lease, fault: Fault) -> list[Health]:
+        """The upstream refused: returns the healths whose state changed. The lease stays open."""
+        health = lease.lane.health if fault.of_model else lease.lane.key.health
+        changed = health.fail(fault, self.settings.cooldown_time)
+        return self._verdict(lease, [health] if changed else [])
+
+    def _verdict(self, lease: Lease, changed: list[Health]) -> list[Health]:
+        for health in lease.probes:
+            health.probing = False
+        probed, lease.probes = bool(lease.probes), ()
+        if changed or probed:
+            self.review(lease.lane.key.lanes)
+            self._dispatch_for(lease.lane.key.lanes)
+        return changed
+
+    # Events ----------------------------------------------------------------
+
+    def poll(self) -> float | None:
+        """Do what is due by now; returns the seconds until the next thing is, None for nothing."""
+        now = self.clock.monotonic()
+        awake = []
+        while self._wakes and self._wakes[0][0] <= now:
+            moment, _, lane = heapq.heappop(self._wakes)
+            if moment == lane.wakes_at:
+                lane.wakes_at = math.inf
+                awake.append(lane)
+        if awake:
+            self.review(awake)
+            self._dispatch_for(awake)
+        while self._deadlines and (self._deadlines[0][0] <= now or not self._deadlines[0][2].waiting):
+            deadline, _, ticket = heapq.heappop(self._deadlines)
+            if ticket.waiting and ticket.deadline == deadline:
+                queue = self.queues[ticket.pool]
+                queue.remove(ticket)
+                ticket.notify(Refusal(Reason.QUEUE_TIMEOUT, self._expected(self.lines[queue.pool.model], queue)))
+        nearest = min((heap[0][0] for heap in (self._wakes, self._deadlines) if heap), default=math.inf)
+        return None if nearest == math.inf else max(0.0, nearest - self.clock.monotonic())
+
+    def health_changed(self, health: Health) -> None:
+        """A health was set from outside: a file, another process, an operator."""
+        health.probing = False
+        lanes = [lane for key in self.keys.values() for lane in key.lanes if health in lane.healths]
+        self.review(lanes)
+        self._dispatch_for(lanes)
+
+    def room(self, meter: str) -> None:
+        """Another process gave back a slot."""
+        if meter in self.meters:
+            self.meters[meter].closed_until = 0.0
+            self.review(self._meter_lanes[meter])
+            self._dispatch_for(self._meter_lanes[meter])
+
+    def shares_changed(self) -> None:
+        """This process's share of the limits is another."""
+        for meter in self.meters.values():
+            meter.closed_until = 0.0
+        lanes = [lane for line in self.lines.values() for lane in line.lanes]
+        self.review(lanes)
+        self._dispatch_for(lanes)
+
+    def oldest_waiting(self, model: str) -> float | None:
+        """When the request came that has waited longest on a model, seconds since the epoch."""
+        heads = [ticket.arrived for queue in self.lines[model].queues for ticket in queue.heads()]
+        return min(heads, default=None)
+
+    # Standing --------------------------------------------------------------
+
+    def review(self, lanes: Iterable[Lane]) -> None:
+        """Look at lanes anew after something about them has changed."""
+        now = self.clock.monotonic()
+        for lane in lanes:
+            standing, seconds = self._look(lane, now)
+            line = self.lines[lane.model]
+            was_usable, usable = (s in (Standing.FREE, Standing.BUSY) for s in (lane.standing, standing))
+            line.usable += usable - was_usable
+            lane.standing = standing
+            if seconds < math.inf and now + seconds < lane.wakes_at:
+                lane.wakes_at = now + seconds
+                heapq.heappush(self._wakes, (lane.wakes_at, next(self._numbers), lane))
+            for queue in line.queues:
+                if standing is Standing.FREE:
+                    queue.turns.offer(lane)
+                else:
+                    queue.turns.withdraw(lane)
+            if was_usable and not line.usable:
+                self._give_up(line)
+
+    def _look(self, lane: Lane, now: float) -> tuple[Standing, float]:
+        """A lane's standing, and the seconds after which it is worth looking again."""
+        if lane.key.settings.state != "active":
+            return Standing.GONE, math.inf
+        rest = max(health.resting for health in lane.healths)
+        if rest == math.inf:
+            return Standing.GONE, math.inf
+        if rest > 0:
+            return Standing.RESTING, min(rest, LONGEST_LOOK_AHEAD)
+        wait = lane.rate.wait(now)
+        if wait > 0:
+            return Standing.RESTING, min(wait, LONGEST_LOOK_AHEAD)
+        closed = max(lane.meter.closed_until, lane.closed_until) - now
+        if closed > 0:
+            return Standing.BUSY, closed
+        probed = any(health.recovering and health.probing for health in lane.healths)
+        if probed or lane.meter.full:
+            return Standing.BUSY, math.inf
+        return Standing.FREE, math.inf
+
+    def return_time(self, lanes: Sequence[Lane]) -> float:
+        """Seconds until the first of the lanes can be used, slots aside; infinite when none ever can."""
+        now = self.clock.monotonic()
+        return min((self._return_of(lane, now) for lane in lanes), default=math.inf)
+
+    def _return_of(self, lane: Lane, now: float) -> float:
+        if lane.key.settings.state != "active":
+            return math.inf
+        return max(*(health.resting for health in lane.healths), lane.rate.wait(now))
+
+    def _hopeless(self, ticket: Ticket, line: Line, patience: float) -> Refusal | None:
+        """The refusal of a ticket that no lane can serve within its patience, None when one may."""
+        if line.usable and not ticket.tried:
+            return None
+        left = [lane for lane in line.lanes if lane.key.name not in ticket.tried]
+        seconds = self.return_time(left)
+        if seconds <= patience and seconds < math.inf:
+            return None
+        back = self.return_time(line.lanes)
+        retry_after = None if back == math.inf else max(back, 1.0)
+        if ticket.tried:
+            return Refusal(Reason.TRIED, retry_after)
+        return Refusal(Reason.NO_KEY if retry_after is None else Reason.RESTING, retry_after)
+
+    def _give_up(self, line: Line) -> None:
+        """The last usable lane has gone: tickets that can not be served in time need not wait."""
+        now = self.clock.monotonic()
+        for queue in line.queues:
+            for ticket in queue.all():
+                if refusal := self._hopeless(ticket, line, ticket.deadline - now):
+                    queue.remove(ticket)
+                    ticket.notify(refusal)
+
+    def _expected(self, line: Line, queue: Waiting) -> float:
+        """Seconds until a request that comes now would have its turn, as far as can be told."""
+        back = self.return_time(line.lanes)
+        if back > 0:
+            return max(1.0, back) if back < math.inf else self.settings.queue_timeout
+        return max(1.0, line.hold * (queue.count + 1) / max(1, line.in_flight))
+
+    # Grants ----------------------------------------------------------------
+
+    def _home(self, ticket: Ticket, line: Line) -> Lane | None:
+        """The lane that the ticket's session uses, if it is free."""
+        if not self.settings.session_affinity or ticket.session is None:
+            return None
+        name = self._homes.get((line.model, ticket.session))
+        if name is None or name in ticket.tried:
+            return None
+        return next(
+            (lane for lane in self.keys[name].lanes if lane.model == line.model and lane.standing is Standing.FREE),
+            None,
+        )
+
+    def _settle(self, ticket: Ticket, lane: Lane) -> None:
+        """Remember the session's lane; one that is only full for now keeps its sessions."""
+        if not self.settings.session_affinity or ticket.session is None:
+            return
+        home = (lane.model, ticket.session)
+        name = self._homes.pop(home, None)
+        if name is not None and name not in ticket.tried:
+            old = next(other for other in self.keys[name].lanes if other.model == lane.model)
+            if old.standing is Standing.BUSY:
+                lane = old
+        self._homes[home] = lane.key.name
+        while len(self._homes) > SESSIONS_KEPT:
+            self._homes.popitem(last=False)
+
+    def _grant(self, ticket: Ticket, lane: Lane, waited: float) -> Lease:
+        now = self.clock.monotonic()
+        line = self.lines[lane.model]
+        choice = self.settings.strategy
+        if ticket.session and self._homes.get((lane.model, ticket.session)) == lane.key.name:
+            choice = "session"
+        self._settle(ticket, lane)
+        probes = tuple(health for health in lane.healths if health.recovering)
+        for health in probes:
+            health.probing = True
+        lane.meter.in_flight += 1
+        lane.key.in_flight += 1
+        lane.in_flight += 1
+        line.in_flight += 1
+        lane.key.last_use = next(self._uses)
+        lane.rate.start(now)
+        self.queues[ticket.pool].turns.taken(lane)
+        # keys of one account fill up together; the rate concerns all of the account's lanes, a probe all of the key's
+        limited = lane.rate.rpm is not None
+        touched = self._rate_lanes[lane.rate.name] if limited else self._meter_lanes[lane.meter.name]
+        self.review([*touched, *lane.key.lanes] if probes else touched)
+        return Lease(next(self._numbers), ticket, lane, now, waited, probes, "probe" if probes else choice)
+
+    def _put_back(self, lease: Lease, *, dispatch: bool = True) -> None:
+        lease.open = False
+        lane = lease.lane
+        lane.meter.in_flight -= 1
+        lane.key.in_flight -= 1
+        lane.in_flight -= 1
+        self.lines[lane.model].in_flight -= 1
+        for health in lease.probes:
+            health.probing = False
+        touched = list(dict.fromkeys((*self._meter_lanes[lane.meter.name], *lane.key.lanes)))
+        lease.probes = ()
+        self.review(touched)
+        if dispatch:
+            self._dispatch_for(touched)
+
+    def _dispatch_for(self, lanes: Iterable[Lane]) -> None:
+        for model in dict.fromkeys(lane.model for lane in lanes):
+            self._dispatch(self.lines[model])
+
+    def _dispatch(self, line: Line) -> None:
+        """Give free lanes to waiting tickets, the first come first, over all pools of the model."""
+        while found := self._next(line):
+            ticket, lane = found
+            self.queues[ticket.pool].remove(ticket)
+            waited = self.clock.monotonic() - ticket.began
+            ticket.notify(self._grant(ticket, lane, waited))
+
+    def _next(self, line: Line) -> tuple[Ticket, Lane] | None:
+        heads = [(ticket, queue) for queue in line.queues if queue.count for ticket in queue.heads()]
+        for ticket, queue in sorted(heads, key=lambda head: head[0].number):
+            lane = self._home(ticket, line) or self._choose(ticket, queue)
+            if lane is not None:
+                return ticket, lane
+            if not ticket.tried:
+                return None  # it would have taken any lane: there is none
+        return None
+
+    def _choose(self, ticket: Ticket, queue: Waiting) -> Lane | None:
+        return queue.turns.choose(lambda lane: lane.key.name not in ticket.tried)
+
+    # Set-up ----------------------------------------------------------------
+
+    def _new_health(self, name: str) -> Health:
+        return self.healths.setdefault(name, Health(name, self.clock))
+
+    def _add_lane(self, line: Line, key: CountedKey, share: Share) -> None:
+        account = key.settings.account
+        name = f"{account}|{line.model}"
+        active = [k for k in self.settings.keys if k.account == account and k.state == "active"]
+        if name not in self.meters:
+            slots = [k.max_parallel_requests for k in active if k.max_parallel_requests]
+            self.meters[name] = Meter(name, min(slots, default=None), share)
+        if account not in self.rates:
+            self.rates[account] = Rate(account, min((k.rpm for k in active if k.rpm), default=None), share)
+        health = self._new_health(f"{key.settings.identity}/{line.model}")
+        lane = Lane(key, line.model, self.meters[name], self.rates[account], health)
+        line.lanes.append(lane)
+        key.lanes.append(lane)
+        self._meter_lanes.setdefault(name, []).append(lane)
+        self._rate_lanes.setdefault(account, []).append(lane)

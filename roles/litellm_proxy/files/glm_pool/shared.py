@@ -1,0 +1,100 @@
+"""What several processes that use the same keys have to agree on: slots, rates, probes and the health of keys.
+
+`redis_store.RedisStore` implements `SharedStore`; a single process needs none.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+class StoreAway(Exception):
+    """The store can not be reached now."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one request needs before it may be sent.
+
+    Attributes:
+        lease: unique name of the request's hold on the slot.
+        meter: name of what is limited in parallel: account and model.
+        slots: requests in flight that the meter bears; None for any number.
+        rate: name of what is limited a minute: the account.
+        rpm: requests in any 60 s that the rate bears; None for any number.
+        probe: name of a recovering key that only one request at a time may try; None otherwise.
+        arrived: when the request came, seconds of the wall clock.
+        next_arrived: when the next request came that waits in this process for the same meter; None for nobody.
+        insist: take a free slot even where a request of another process has waited longer.
+    """
+
+    lease: str
+    meter: str
+    slots: int | None
+    rate: str
+    rpm: int | None
+    probe: str | None
+    arrived: float
+    next_arrived: float | None = None
+    insist: bool = False
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Why a claim is not granted.
+
+    Attributes:
+        reason: slots (all in use), rate (a minute's requests are used), probe (another one probes), turn (a request
+            of another process has waited longer).
+        retry_in: seconds until it is worth asking again, where that is known.
+    """
+
+    reason: str
+    retry_in: float | None = None
+
+
+class Listener(Protocol):
+    """Hears, in the event loop, what other processes do."""
+
+    def on_room(self, meter: str) -> None:
+        """A slot of the meter may be free."""
+
+    def on_health(self, name: str, record: dict[str, Any] | None) -> None:
+        """Another process wrote (or removed) the health record of a key."""
+
+    def on_connection(self, connected: bool) -> None:
+        """The store came back or went away."""
+
+
+class SharedStore(Protocol):
+    """The agreement between processes; see `Claim` for the names.
+
+    Attributes:
+        connected: whether the store answers now.
+        members: live processes, this one included; the last known number while the store is away.
+        rank: this process's place among them, from 0.
+    """
+
+    connected: bool
+    members: int
+    rank: int
+
+    async def start(self, listener: Listener) -> None:
+        """Connect, announce this process, begin to hear; does not raise when the store is away."""
+
+    async def stop(self) -> None:
+        """Give back every lease and leave."""
+
+    async def take(self, claim: Claim) -> Refused | None:
+        """Take a slot, a place in the minute and the probe, all or none; None when granted. Raises StoreAway."""
+
+    async def give(self, lease: str) -> None:
+        """Give back what the lease holds; never raises."""
+
+    def elsewhere(self, meter: str) -> int:
+        """Slots of the meter that other processes hold, as last heard."""
+
+    async def write_health(self, name: str, record: dict[str, Any] | None) -> None:
+        """Store and announce the health record of a key; None removes it. Never raises."""
+
+    async def read_health(self) -> dict[str, dict[str, Any]]:
+        """All stored health records by name. Raises StoreAway."""

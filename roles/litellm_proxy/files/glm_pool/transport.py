@@ -1,0 +1,371 @@
+"""The HTTP transport below LiteLLM: requests to the pool's host get a key, all others pass.
+
+LiteLLM's deployments of a pool have the base URL `https://glm-pool.invalid/<pool>/<api>`; that name can not be
+resolved, so that nothing is sent anywhere should this transport ever be missing.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+import httpx
+
+from glm_pool import client_errors, faults, sse
+from glm_pool.client_errors import ClientError
+from glm_pool.clock import Clock
+from glm_pool.faults import Fault, Kind
+from glm_pool.masking import Masker
+from glm_pool.pool import KeyPool, Unavailable
+from glm_pool.request_state import RequestState, current
+from glm_pool.scheduler import Lease, Reason, Refusal
+from glm_pool.settings import Key
+
+HOST = "glm-pool.invalid"
+CONNECT_SECONDS = 10.0
+ERROR_BYTES = 1_000_000
+TAIL_SECONDS = 0.25
+"""How long the upstream may take to close a stream after its last event."""
+FORWARDED = {"accept", "content-type", "user-agent", "anthropic-version", "anthropic-beta", "accept-language"}
+"""Request headers that reach the upstream; whatever else a client managed to add does not."""
+RETURNED = {"content-type", "x-request-id", "request-id", "x-log-id", "date"}
+
+logger = logging.getLogger("glm_pool")
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a request goes: the pool, the API and the path below the API's base URL."""
+
+    pool: str
+    api: str
+    path: bytes
+
+    @property
+    def counts_tokens(self) -> bool:
+        """A token count takes no slot."""
+        return self.path.split(b"?")[0].endswith(b"/count_tokens")
+
+
+def target_of(url: httpx.URL) -> Target:
+    """Read the pool's own URL: `/<pool>/<api>/<path>?<query>`."""
+    _, pool, api, path = url.raw_path.split(b"/", 3)
+    return Target(unquote(pool.decode()), api.decode(), b"/" + path)
+
+
+class PoolTransport(httpx.AsyncBaseTransport):
+    """Serves requests to `HOST` with the keys of the pool.
+
+    Args:
+        pool: gives the keys.
+        upstream: sends to the upstream.
+        direct: sends everything else.
+        masker: knows the keys' values.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        pool: Callable[[], KeyPool],
+        upstream: httpx.AsyncBaseTransport,
+        direct: httpx.AsyncBaseTransport,
+        masker: Masker,
+        clock: Clock | None = None,
+    ) -> None:
+        self._pool = pool
+        self._upstream = upstream
+        self._direct = direct
+        self._masker = masker
+        self._clock = clock or Clock()
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request of LiteLLM; failures of the upstream come as answers, not as exceptions."""
+        if request.url.host != HOST:
+            return await self._direct.handle_async_request(request)
+        state = current()
+        body = await request.aread()
+        work = asyncio.ensure_future(self._serve(request, body, target_of(request.url), state))
+        state.works.add(work)
+        try:
+            return await work
+        finally:
+            state.works.discard(work)
+
+    async def aclose(self) -> None:
+        """LiteLLM closes the clients that it caches; the upstream's connections are shared by all of them."""
+        await self._direct.aclose()
+
+    async def _serve(self, request: httpx.Request, body: bytes, target: Target, state: RequestState) -> httpx.Response:
+        pool = self._pool()
+        await pool.start()
+        ticket = pool.ticket(target.pool, state.tried, state.session)
+        while True:
+            try:
+                if len(state.tried) > pool.settings.num_retries:
+                    raise Unavailable(pool.out_of_tries(ticket))
+                lease = await pool.acquire(ticket, counted=not target.counts_tokens)
+            except Unavailable as error:
+                refusal = error.refusal
+                if refusal.reason is Reason.RESTING and state.faults:
+                    refusal = Refusal(Reason.TRIED, refusal.retry_after)
+                return self._end(client_errors.unavailable(target.pool, refusal, state.faults), target, state)
+            state.key = lease.lane.key.name
+            outcome = await self._try(pool, lease, request, body, target, state)
+            if isinstance(outcome, httpx.Response):
+                return outcome
+            pool.failed(lease, outcome)
+            pool.release(lease, settle=outcome.code in ("timeout", "connection"))
+            if outcome.kind is Kind.REQUEST:
+                return self._end(client_errors.of_request(outcome), target, state)
+            state.faults.append((lease.lane.key.name, outcome))
+
+    def _end(self, error: ClientError, target: Target, state: RequestState) -> httpx.Response:
+        state.error = error
+        return httpx.Response(error.status, headers=error.headers(), content=error.body(target.api))
+
+    async def _try(
+        self, pool: KeyPool, lease: Lease, request: httpx.Request, body: bytes, target: Target, state: RequestState
+    ) -> httpx.Response | Fault:
+        """One request with one key. A returned stream owns the lease; otherwise the caller still does or it is over."""
+        upstream: httpx.Response | None = None
+        try:
+            sent = self._addressed(lease.lane.key.settings, request, body, target, pool.settings.request_timeout)
+            upstream = await self._upstream.handle_async_request(sent)
+            upstream.request = sent
+            outcome = await self._read(pool, lease, upstream, target, state)
+        except httpx.TimeoutException as error:
+            outcome = faults.connection(_words(error), timeout=True)
+        except httpx.HTTPError as error:
+            outcome = faults.connection(_words(error))
+        except BaseException:
+            pool.release(lease, settle=True)
+            if upstream is not None:
+                await asyncio.shield(upstream.aclose())
+            raise
+        if isinstance(outcome, Fault):
+            if upstream is not None:
+                await upstream.aclose()
+            return self._masked(outcome)
+        return outcome
+
+    async def _read(
+        self, pool: KeyPool, lease: Lease, upstream: httpx.Response, target: Target, state: RequestState
+    ) -> httpx.Response | Fault:
+        kind = upstream.headers.get("content-type", "")
+        if upstream.status_code == 200 and kind.startswith("text/event-stream"):
+            stream = PooledStream(pool, lease, upstream, target.api, state, self._masker, self._clock)
+            fault = await stream.open()
+            return fault or httpx.Response(200, headers=_returned(upstream), stream=stream)
+        if upstream.status_code != 200:
+            content = b""
+            async for part in upstream.aiter_bytes():
+                content += part
+                if len(content) > ERROR_BYTES:
+                    break
+            return faults.from_answer(upstream.status_code, content, self._clock.wall())
+        content = await upstream.aread()
+        try:
+            fault = faults.from_success(json.loads(content), self._clock.wall())
+        except ValueError:
+            fault = Fault(Kind.SERVER, "no_json", 502, "the upstream's answer is no JSON")
+        if fault:
+            return fault
+        pool.answered(lease)
+        pool.release(lease)
+        return httpx.Response(200, headers=_returned(upstream), content=content)
+
+    def _addressed(
+        self, key: Key, request: httpx.Request, body: bytes, target: Target, timeout: float
+    ) -> httpx.Request:
+        base = key.anthropic_api_base if target.api == client_errors.ANTHROPIC else key.openai_api_base
+        headers = {name: value for name, value in request.headers.items() if name.lower() in FORWARDED}
+        if target.api == client_errors.ANTHROPIC:
+            headers["x-api-key"] = key.value
+        else:
+            headers["authorization"] = f"Bearer {key.value}"
+        headers["accept-encoding"] = "identity"  # a stream is read event by event
+        limits = {"connect": min(CONNECT_SECONDS, timeout), "read": timeout, "write": timeout, "pool": None}
+        # the client's own timeouts are no fault of the key
+        return httpx.Request(
+            request.method,
+            base.rstrip("/") + target.path.decode(),
+            headers=headers,
+            content=body,
+            extensions={"timeout": limits},
+        )
+
+    def _masked(self, fault: Fault) -> Fault:
+        return Fault(
+            fault.kind, fault.code, fault.status, self._masker.text(fault.message), fault.of_model, fault.until
+        )
+
+
+class MaskingTransport(httpx.AsyncBaseTransport):
+    """Keeps secrets out of error answers where LiteLLM itself chooses the keys.
+
+    Args:
+        direct: sends.
+        masker: knows the secrets.
+    """
+
+    def __init__(self, direct: httpx.AsyncBaseTransport, masker: Masker) -> None:
+        self._direct = direct
+        self._masker = masker
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Answer one request of LiteLLM."""
+        answer = await self._direct.handle_async_request(request)
+        if answer.status_code < 400:
+            return answer
+        content = self._masker.data(await answer.aread())
+        await answer.aclose()
+        headers = [(n, v) for n, v in answer.headers.multi_items() if n not in ("content-length", "content-encoding")]
+        return httpx.Response(answer.status_code, headers=headers, content=content)
+
+    async def aclose(self) -> None:
+        """Close what sends."""
+        await self._direct.aclose()
+
+
+class PooledStream(httpx.AsyncByteStream):
+    """A streamed answer that holds its slot until the last byte."""
+
+    def __init__(
+        self,
+        pool: KeyPool,
+        lease: Lease,
+        upstream: httpx.Response,
+        api: str,
+        state: RequestState,
+        masker: Masker,
+        clock: Clock,
+    ) -> None:
+        self._pool = pool
+        self._lease = lease
+        self._upstream = upstream
+        self._api = api
+        self._state = state
+        self._masker = masker
+        self._clock = clock
+        self._events = sse.Events()
+        self._parts = upstream.aiter_bytes()
+        self._head: list[bytes] = []
+        self._ended = False
+        self._over = False
+        self._closing: asyncio.Task[None] | None = None
+
+    async def open(self) -> Fault | None:
+        """Read up to the first content; a fault until then can still be helped by another key."""
+        async for part in self._parts:
+            for event in self._events.feed(part):
+                if fault := self._fault_in(event):
+                    return fault
+                self._head.append(event)
+                self._ended = self._ended or sse.ends(event)
+            if any(sse.has_content(event) for event in self._head):
+                self._pool.answered(self._lease)
+                self._state.streams.add(self)
+                if self._ended:
+                    await self._drain()
+                return None
+        return faults.connection("the upstream closed the stream before any content")
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """The events as they come; a failure of the upstream becomes the error event of the API."""
+        try:
+            for event in self._head:
+                yield event
+            while not self._ended and not self._over:
+                events, fault = await self._more()
+                for event in events:
+                    yield event
+                if fault is not None:
+                    if not self._over:
+                        yield self._report(fault)
+                    return
+        finally:
+            await self.aclose()
+
+    async def aclose(self) -> None:
+        """Give back the slot; a second time does nothing."""
+        self._finish()
+        if self._closing:
+            await asyncio.shield(self._closing)
+
+    def abandon(self) -> None:
+        """The client has gone."""
+        self._finish()
+
+    def _finish(self) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._state.streams.discard(self)
+        self._pool.release(self._lease, settle=not self._ended)
+        self._closing = asyncio.ensure_future(self._upstream.aclose())
+
+    async def _more(self) -> tuple[list[bytes], Fault | None]:
+        """The next whole events, and the fault after which there are no more."""
+        try:
+            part = await anext(self._parts)
+        except StopAsyncIteration:
+            rest = self._events.rest()
+            return ([rest] if rest.strip() else []), faults.connection("the upstream closed the stream too early")
+        except httpx.TimeoutException as error:
+            return [], faults.connection(_words(error), timeout=True)
+        except (httpx.HTTPError, httpx.StreamError) as error:
+            return [], faults.connection(_words(error))
+        except Exception:
+            if self._over:  # closed under the reader's hands, as the client has gone
+                return [], None
+            raise
+        events: list[bytes] = []
+        for event in self._events.feed(part):
+            if fault := self._fault_in(event):
+                return events, fault
+            events.append(event)
+            self._ended = self._ended or sse.ends(event)
+        if self._ended:
+            await self._drain()
+        return events, None
+
+    async def _drain(self) -> None:
+        """Let the upstream close first, so that the slot is free there when it is free here."""
+        with contextlib.suppress(asyncio.TimeoutError, httpx.HTTPError, httpx.StreamError):
+            await asyncio.wait_for(self._exhaust(), TAIL_SECONDS)
+        self._finish()
+
+    async def _exhaust(self) -> None:
+        async for _ in self._parts:
+            pass
+
+    def _fault_in(self, event: bytes) -> Fault | None:
+        if not sse.may_be_error(event):
+            return None
+        fault = faults.from_success(sse.payload(event), self._clock.wall())
+        if fault is None:
+            return None
+        return Fault(
+            fault.kind, fault.code, fault.status, self._masker.text(fault.message), fault.of_model, fault.until
+        )
+
+    def _report(self, fault: Fault) -> bytes:
+        self._pool.failed(self._lease, fault)
+        logger.warning(
+            "event=broken_off pool=%s key=%s code=%s",
+            self._lease.ticket.pool,
+            self._lease.lane.key.name,
+            fault.code,
+        )
+        return client_errors.in_stream(fault).event(self._api)
+
+
+def _returned(upstream: httpx.Response) -> dict[str, str]:
+    return {name: value for name, value in upstream.headers.items() if name.lower() in RETURNED}
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__} {error}".strip()
