@@ -1,5 +1,6 @@
 """What clients may not say in a request's body: settings of LiteLLM that are the operator's."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +35,13 @@ OPERATORS = {
     "fallbacks",
     "headers",
     "max_retries",
+    "mock_delay",
     "mock_response",
     "mock_testing_content_policy_fallbacks",
     "mock_testing_context_fallbacks",
     "mock_testing_fallbacks",
     "mock_testing_rate_limit_error",
+    "mock_tool_calls",
     "num_retries",
     "organization",
     "proxy_server_request",
@@ -60,16 +63,22 @@ def is_operators(name: str) -> bool:
 
 def cleaned(body: bytes) -> tuple[bytes, list[str]]:
     """The body without the operator's fields, and their names; a body that is no JSON object stays as it is."""
+    strict = True
     try:
         document: Any = orjson.loads(body)
     except orjson.JSONDecodeError:
-        return body, []
+        strict = False
+        try:
+            document = json.loads(body)  # LiteLLM's second try too, which takes NaN
+        except (ValueError, RecursionError):
+            return body, []
     if not isinstance(document, dict):
         return body, []
     dropped = [name for name in document if is_operators(name)]
     if not dropped:
         return body, []
-    return orjson.dumps({name: value for name, value in document.items() if name not in dropped}), dropped
+    kept = {name: value for name, value in document.items() if name not in dropped}
+    return orjson.dumps(kept) if strict else json.dumps(kept).encode(), dropped
 
 
 def session_of(headers: Mapping[str, str], document: Mapping[str, Any]) -> str | None:

@@ -64,6 +64,17 @@ ACCOUNT_CODES = {"1000", "1001", "1002", "1003", "1004", "1005", "1113", "1309",
 MODEL_CODES = {"1220", "1311"}
 REQUEST_CODES = {"1210", "1211", "1213", "1214", "1261", "1301"}
 
+STATUS_OF_TYPES = {
+    "invalid_request_error": "400",
+    "authentication_error": "401",
+    "permission_error": "403",
+    "not_found_error": "404",
+    "request_too_large": "413",
+    "rate_limit_error": "429",
+    "overloaded_error": "529",
+}
+"""The HTTP status that an error stands for where there is neither a code nor a status, as in a stream."""
+
 _RESET = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?")
 _CODE_IN_TEXT = re.compile(r"\[(1\d{3})\]|\bcode\W{1,3}(1\d{3})\b", re.IGNORECASE)
 
@@ -165,7 +176,9 @@ def _code(error: Mapping[str, Any], message: str) -> str:
         if str(stated).isdigit():
             return str(stated)
     found = _CODE_IN_TEXT.search(message)
-    return (found.group(1) or found.group(2)) if found else ""
+    if found:
+        return found.group(1) or found.group(2)
+    return STATUS_OF_TYPES.get(str(error.get("type")), "")
 
 
 def _parsed(body: bytes) -> Any:

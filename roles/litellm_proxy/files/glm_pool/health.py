@@ -4,11 +4,15 @@ A key has one health for itself and one for each model, as some faults concern t
 """
 
 import enum
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault, Kind, rest
+
+SHORTEST_STEP = 1e-6
+"""Seconds between two records; a float of this century's seconds tells them apart."""
 
 
 class State(enum.Enum):
@@ -51,9 +55,10 @@ class Record:
     @classmethod
     def from_json(cls, data: dict[str, Any]) -> "Record":
         """The reverse of `as_json`; raises ValueError, KeyError or TypeError on anything else."""
-        return cls(
-            State(data["state"]), float(data["until"]), str(data["code"]), int(data["failures"]), float(data["at"])
-        )
+        until, failures, at = float(data["until"]), float(data["failures"]), float(data["at"])
+        if not all(map(math.isfinite, (until, failures, at))):
+            raise ValueError("a number is infinite")
+        return cls(State(data["state"]), until, str(data["code"]), int(failures), at)
 
 
 class Health:
@@ -95,19 +100,19 @@ class Health:
             fault: not one of the request.
             longest: bound of the rest after faults of the server, seconds.
         """
-        now = self._clock.wall()
+        now, stamp = self._clock.wall(), self._stamp()
         old = self.record
         if fault.kind is Kind.ACCOUNT:
-            new = Record(State.OUT, 0.0, fault.code, old.failures + 1, now)
+            new = Record(State.OUT, 0.0, fault.code, old.failures + 1, stamp)
         elif fault.kind is Kind.QUOTA:
-            new = Record(State.PARKED, fault.until or now, fault.code, old.failures + 1, now)
+            new = Record(State.PARKED, fault.until or now, fault.code, old.failures + 1, stamp)
         elif self.resting > 0:
             return False  # requests that failed side by side are one failure
         else:
             failures = old.failures + 1
             seconds = rest(fault, failures, longest)
             self._rest_ends = self._clock.monotonic() + seconds
-            new = Record(State.COOLING, now + seconds, fault.code, failures, now)
+            new = Record(State.COOLING, now + seconds, fault.code, failures, stamp)
         if old.state is State.OUT and new.state is not State.OUT:
             return False  # a late failure of another kind does not bring it back
         self.record = new
@@ -117,14 +122,14 @@ class Health:
         """An answer came; a key whose rest was over is back. Returns whether the state changed."""
         if not self.recovering:
             return False
-        self.record = Record(at=self._clock.wall())
+        self.record = Record(at=self._stamp())
         return True
 
     def enable(self) -> bool:
         """Back into use, whatever was; returns whether the state changed."""
         if self.record.state is State.ACTIVE:
             return False
-        self.record = Record(at=self._clock.wall())
+        self.record = Record(at=self._stamp())
         return True
 
     def adopt(self, record: Record) -> bool:
@@ -135,3 +140,7 @@ class Health:
         changed = replace(record, at=0.0) != replace(self.record, at=0.0)
         self.record = record
         return changed
+
+    def _stamp(self) -> float:
+        """When the next record is written: after the present one, even if the clock was set back meanwhile."""
+        return max(self._clock.wall(), self.record.at + SHORTEST_STEP)

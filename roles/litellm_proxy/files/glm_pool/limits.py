@@ -1,5 +1,6 @@
 """What an account bears: requests in flight for each model, requests a minute."""
 
+import contextlib
 import math
 from collections import deque
 from typing import Protocol
@@ -93,7 +94,7 @@ class Rate:
         if self.rpm is not None:
             self._starts.append(now)
 
-    def undo(self) -> None:
-        """Take back the last start: nothing was sent."""
-        if self._starts:
-            self._starts.pop()
+    def undo(self, moment: float) -> None:
+        """Take back a start: nothing was sent."""
+        with contextlib.suppress(ValueError):
+            self._starts.remove(moment)

@@ -39,10 +39,14 @@ def mask_logs(masker: Masker) -> None:
 
     def make_masked(*args: object, **kwargs: object) -> logging.LogRecord:
         record = make(*args, **kwargs)
-        message = record.getMessage()
-        masked = masker.text(message)
-        if masked != message:
-            record.msg, record.args = masked, None
+        try:
+            message = record.getMessage()
+        except Exception:  # arguments that do not fit: the handler would report it, and must not fail its caller
+            record.msg, record.args = masker.text(f"{record.msg} {record.args!r}"), None
+        else:
+            masked = masker.text(message)
+            if masked != message:
+                record.msg, record.args = masked, None
         if record.exc_info and record.exc_info[1] is not None:
             trace = logging.Formatter().formatException(record.exc_info)
             if masker.text(trace) != trace:

@@ -127,6 +127,10 @@ def _prepare(scope: MutableMapping[str, Any], body: bytes, state: RequestState) 
     if dropped:
         logger.warning("event=fields_dropped fields=%s", ",".join(sorted(dropped))[:200])
     headers = [(name, value) for name, value in scope["headers"] if name not in bodies.HEADERS]
+    if any(name == b"content-type" and b"json" not in value.lower() for name, value in headers):
+        # LiteLLM would read a form, whose fields nobody has judged; these paths take JSON alone
+        headers = [(name, value) for name, value in headers if name != b"content-type"]
+        headers.append((b"content-type", b"application/json"))
     if dropped:
         headers = [(name, value) for name, value in headers if name not in (b"content-length", b"transfer-encoding")]
         headers.append((b"content-length", str(len(body)).encode()))

@@ -204,6 +204,7 @@ class KeyPool:
         queue = self.scheduler.queues[ticket.pool]
         metrics.WAITING.labels(ticket.pool).set(queue.count)
         logger.info("event=queued pool=%s waiting=%d", ticket.pool, queue.count)
+        self._tell_queued(ticket)
         self._schedule()
         try:
             return await future
@@ -215,6 +216,7 @@ class KeyPool:
             raise
         finally:
             metrics.WAITING.labels(ticket.pool).set(queue.count)
+            self._tell_queued(ticket)
 
     def release(self, lease: Lease, *, settle: bool = False) -> None:
         """Give back the slot.
@@ -287,6 +289,14 @@ class KeyPool:
         self.scheduler.shares_changed()
         self._schedule()
 
+    def _tell_queued(self, ticket: Ticket) -> None:
+        """Let other processes know since when this one waits, so that none is passed over for ever."""
+        if self.store:
+            model = self.scheduler.queues[ticket.pool].pool.model
+            oldest = self.scheduler.oldest_waiting(model)
+            for meter in {lane.meter.name for lane in self.scheduler.lines[model].lanes}:
+                self.store.queued(meter, oldest)
+
     async def _confirm(self, lease: Lease) -> Refused | None:
         """Ask the shared store for what the scheduler granted."""
         if self.store is None:
@@ -311,6 +321,8 @@ class KeyPool:
             limit = lane.meter.limit
             over = limit is not None and self._limits and lane.meter.in_flight > self._limits.slots(claim.meter, limit)
             refused = Refused("slots") if over else None
+            if refused is None:
+                self.store.adopt(claim)
         except BaseException:
             self._put_back(lease)
             raise

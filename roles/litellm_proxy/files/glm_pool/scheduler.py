@@ -157,9 +157,8 @@ class Lease:
 class Waiting:
     """The waiting tickets of one pool, first come first served."""
 
-    def __init__(self, pool: Pool, turns: Turns[Lane]) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        self.turns = turns
         self.count = 0
         self._fresh: list[tuple[int, Ticket]] = []
         self._again: list[tuple[int, Ticket]] = []  # those that failed with some key: few, and choosy
@@ -188,14 +187,16 @@ class Waiting:
 
     def all(self) -> list[Ticket]:
         """Every waiting ticket, the first come first."""
-        return [ticket for _, ticket in sorted(self._fresh + self._again, key=lambda item: item[0]) if ticket.waiting]
+        entries = {number: ticket for number, ticket in self._fresh + self._again if ticket.waiting}
+        return [entries[number] for number in sorted(entries)]
 
 
 class Line:
     """Everything on one model."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, turns: Turns[Lane]) -> None:
         self.model = model
+        self.turns = turns
         self.lanes: list[Lane] = []
         self.queues: list[Waiting] = []
         self.usable = 0  # lanes that are free or busy
@@ -232,8 +233,8 @@ class Scheduler:
         for key in settings.keys:
             self.keys[key.name] = CountedKey(key, self._new_health(key.identity))
         for pool in settings.pools:
-            line = self.lines.setdefault(pool.model, Line(pool.model))
-            queue = Waiting(pool, Turns(settings.strategy))
+            line = self.lines.setdefault(pool.model, Line(pool.model, Turns(settings.strategy)))
+            queue = Waiting(pool)
             line.queues.append(queue)
             self.queues[pool.name] = queue
         for line in self.lines.values():
@@ -253,7 +254,7 @@ class Scheduler:
         again = ticket.number > 0
         if not again:
             ticket.number = next(self._numbers)
-        lane = self._home(ticket, line) or self._choose(ticket, queue)
+        lane = self._home(ticket, line) or self._choose(ticket, line)
         if lane is not None:
             return self._grant(ticket, lane, 0.0)
         now = self.clock.monotonic()
@@ -312,7 +313,7 @@ class Scheduler:
         """
         lane, ticket = lease.lane, lease.ticket
         closed_until = self.clock.monotonic() + retry_in
-        lane.rate.undo()
+        lane.rate.undo(lease.began)
         if reason == "rate":
             lane.rate.closed_until = closed_until
         elif reason == "probe":
@@ -324,7 +325,7 @@ class Scheduler:
         self._put_back(lease, dispatch=False)
         self.review(self._rate_lanes[lane.rate.name])
         outcome = self.enter(ticket)
-        self._dispatch(self.lines[lane.model])
+        self._dispatch_for(self._rate_lanes[lane.rate.name])
         return outcome
 
     def succeed(self, lease: Lease) -> list[Health]:
@@ -410,11 +411,10 @@ class Scheduler:
             if seconds < math.inf and now + seconds < lane.wakes_at:
                 lane.wakes_at = now + seconds
                 heapq.heappush(self._wakes, (lane.wakes_at, next(self._numbers), lane))
-            for queue in line.queues:
-                if standing is Standing.FREE:
-                    queue.turns.offer(lane)
-                else:
-                    queue.turns.withdraw(lane)
+            if standing is Standing.FREE:
+                line.turns.offer(lane)
+            else:
+                line.turns.withdraw(lane)
             if was_usable and not line.usable:
                 self._give_up(line)
 
@@ -522,7 +522,7 @@ class Scheduler:
         line.in_flight += 1
         lane.key.last_use = next(self._uses)
         lane.rate.start(now)
-        self.queues[ticket.pool].turns.taken(lane)
+        line.turns.taken(lane)
         # keys of one account fill up together; the rate concerns all of the account's lanes, a probe all of the key's
         limited = lane.rate.rpm is not None
         touched = self._rate_lanes[lane.rate.name] if limited else self._meter_lanes[lane.meter.name]
@@ -557,17 +557,17 @@ class Scheduler:
             ticket.notify(self._grant(ticket, lane, waited))
 
     def _next(self, line: Line) -> tuple[Ticket, Lane] | None:
-        heads = [(ticket, queue) for queue in line.queues if queue.count for ticket in queue.heads()]
-        for ticket, queue in sorted(heads, key=lambda head: head[0].number):
-            lane = self._home(ticket, line) or self._choose(ticket, queue)
+        heads = [ticket for queue in line.queues if queue.count for ticket in queue.heads()]
+        for ticket in sorted(heads, key=lambda head: head.number):
+            lane = self._home(ticket, line) or self._choose(ticket, line)
             if lane is not None:
                 return ticket, lane
             if not ticket.tried:
                 return None  # it would have taken any lane: there is none
         return None
 
-    def _choose(self, ticket: Ticket, queue: Waiting) -> Lane | None:
-        return queue.turns.choose(lambda lane: lane.key.name not in ticket.tried)
+    def _choose(self, ticket: Ticket, line: Line) -> Lane | None:
+        return line.turns.choose(lambda lane: lane.key.name not in ticket.tried)
 
     # Set-up ----------------------------------------------------------------
 

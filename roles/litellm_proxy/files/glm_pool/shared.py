@@ -87,6 +87,12 @@ class SharedStore(Protocol):
     async def take(self, claim: Claim) -> Refused | None:
         """Take a slot, a place in the minute and the probe, all or none; None when granted. Raises StoreAway."""
 
+    def adopt(self, claim: Claim) -> None:
+        """Count what was sent while the store was away; ends with `give` as well."""
+
+    def queued(self, meter: str, arrived: float | None) -> None:
+        """Say since when a request of this process waits for the meter; None when none does."""
+
     async def give(self, lease: str) -> None:
         """Give back what the lease holds; never raises."""
 

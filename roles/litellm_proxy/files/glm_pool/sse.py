@@ -65,7 +65,9 @@ def has_content(event: bytes) -> bool:
 
 
 def _says(choice: dict[str, Any]) -> bool:
-    delta = choice.get("delta") or {}
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        return bool(delta or choice.get("finish_reason"))
     return bool(choice.get("finish_reason")) or any(value for name, value in delta.items() if name != "role")
 
 

@@ -37,7 +37,7 @@ class StateFile:
         return self._read()
 
     def changed(self) -> bool:
-        """Another process has written since the last `load` or `save`."""
+        """Another process has written since the last `load`."""
         return self._stamp() != self._seen
 
     def save(self, records: Mapping[str, Record]) -> None:
@@ -45,12 +45,14 @@ class StateFile:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with self._locked():
+                others_wrote = self.changed()
                 merged = self._read()
                 for name, record in records.items():
                     if name not in merged or merged[name].at < record.at:
                         merged[name] = record
                 self._write({name: r for name, r in merged.items() if r.at > time.time() - KEPT_SECONDS})
-                self._seen = self._stamp()
+                if not others_wrote:  # otherwise what they wrote is still to be loaded
+                    self._seen = self._stamp()
         except OSError as error:
             if not self._complained:
                 logger.warning("event=state_not_saved file=%s error=%s", self._path, error.strerror)

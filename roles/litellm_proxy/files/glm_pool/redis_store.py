@@ -1,0 +1,688 @@
+"""The agreement between processes, kept in Redis; `shared.SharedStore` says what it promises.
+
+Keys, each behind the prefix (a Redis Cluster is not supported: a script touches several keys):
+
+    members         sorted set: process, when it was last heard of
+    meters          set: meters with leases
+    slots:METER     sorted set: PROCESS:LEASE, when it ends unless renewed
+    rate:RATE       sorted set: PROCESS:LEASE, when it began
+    probe:NAME      the PROCESS:LEASE that probes
+    waiting:METER   hash: process, since when a request of it waits and when it said so
+    health          hash: name, {"by": process, "record": …}
+    epoch           made anew when Redis lost its data
+    events          channel: slots that were taken and given, health records
+
+Moments are milliseconds of Redis's clock, but for the arrival of requests.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from glm_pool.limits import WINDOW
+from glm_pool.shared import Claim, Listener, Refused, StoreAway
+
+logger = logging.getLogger("glm_pool")
+
+T = TypeVar("T")
+
+LONGEST_BEAT = 1.0
+"""Seconds between two heartbeats at most; also the pause between two tries to reach a store that is away."""
+FRESH = 2.0
+"""Seconds for which it counts that a process said that it waits: more than a heartbeat, as it says so with each."""
+KEEP = 3600
+"""Seconds after which Redis drops the keys of a meter that nobody uses."""
+AT_ONCE = 16
+"""Commands under way; more wait within this process, where waiting is no sign of a store that is away."""
+
+# All scripts begin so. A script runs alone and sees one moment of Redis's clock.
+_HEAD = (
+    f"local FRESH, WINDOW, KEEP = {FRESH * 1000:.0f}, {WINDOW * 1000:.0f}, {KEEP}"
+    + """
+local prefix, process = ARGV[1], ARGV[2]
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local function key(kind, name) return prefix .. kind .. ':' .. name end
+
+local function counts(meter)
+  local found = {}
+  for _, lease in ipairs(redis.call('ZRANGE', key('slots', meter), 0, -1)) do
+    local holder = string.match(lease, '^[^:]+')
+    found[holder] = (found[holder] or 0) + 1
+  end
+  return found
+end
+
+local function announce(meter, room, to)
+  local event = {by = process, meter = meter, counts = counts(meter), room = room, to = to}
+  redis.call('PUBLISH', prefix .. 'events', cjson.encode(event))
+end
+
+local function hold(meter, lease, milliseconds)
+  redis.call('ZADD', key('slots', meter), now + milliseconds, lease)
+  redis.call('EXPIRE', key('slots', meter), KEEP)
+  redis.call('SADD', prefix .. 'meters', meter)
+end
+
+local function wait(meter, arrived)
+  redis.call('HSET', key('waiting', meter), process, arrived .. ' ' .. now)
+  redis.call('PEXPIRE', key('waiting', meter), FRESH)
+end
+
+-- the other process with the request that has waited longest, if that came before the moment
+local function first_before(meter, moment)
+  local first
+  local waiting = redis.call('HGETALL', key('waiting', meter))
+  for i = 1, #waiting, 2 do
+    local arrived, said = string.match(waiting[i + 1], '^(%S+) (%S+)$')
+    if math.abs(now - said) > FRESH then
+      redis.call('HDEL', key('waiting', meter), waiting[i])
+    elseif waiting[i] ~= process and tonumber(arrived) < moment then
+      first, moment = waiting[i], tonumber(arrived)
+    end
+  end
+  return first
+end
+
+-- wakes one process only: those that come after it would ask in vain, and wake each other for ever
+local function stop_waiting(meter)
+  redis.call('HDEL', key('waiting', meter), process)
+  local first = first_before(meter, math.huge)
+  if first then announce(meter, true, first) end
+end
+"""
+)
+
+_TAKE = (
+    _HEAD
+    + """
+local _, _, epoch, milliseconds, lease, meter, slots, rate, rpm, probe, arrived, next_arrived, insist = unpack(ARGV)
+if redis.call('GET', prefix .. 'epoch') ~= epoch then return {'lost', -1} end
+
+redis.call('ZREMRANGEBYSCORE', key('slots', meter), '-inf', now)
+redis.call('ZREMRANGEBYSCORE', key('rate', rate), '-inf', now - WINDOW)
+local used = redis.call('ZCARD', key('rate', rate))
+local first = first_before(meter, tonumber(arrived))
+local reason, retry_in = nil, -1
+if slots ~= '' and redis.call('ZCARD', key('slots', meter)) >= tonumber(slots) then
+  reason = 'slots'
+elseif rpm ~= '' and used >= tonumber(rpm) then
+  reason = 'rate'
+  local began = redis.call('ZRANGE', key('rate', rate), used - rpm, used - rpm, 'WITHSCORES')[2]
+  retry_in = (began or now) + WINDOW - now
+elseif probe ~= '' and redis.call('EXISTS', key('probe', probe)) == 1 then
+  reason = 'probe'
+elseif first and insist == '' then
+  reason = 'turn'
+  announce(meter, true, first)
+end
+if reason then
+  wait(meter, arrived)
+  return {reason, retry_in}
+end
+
+hold(meter, lease, milliseconds)
+redis.call('ZADD', key('rate', rate), now, lease)
+redis.call('PEXPIRE', key('rate', rate), WINDOW)
+if probe ~= '' then redis.call('SET', key('probe', probe), lease, 'PX', milliseconds) end
+if next_arrived ~= '' then
+  wait(meter, next_arrived)
+else
+  redis.call('HDEL', key('waiting', meter), process)
+end
+-- where there is more room, it is the turn of the next in the row
+local room = slots == '' or redis.call('ZCARD', key('slots', meter)) < tonumber(slots)
+first = room and first_before(meter, tonumber(next_arrived) or math.huge) or nil
+announce(meter, first ~= nil, first)
+-- the request waits for no other meter any more
+for i = 14, #ARGV do
+  local said = redis.call('HGET', key('waiting', ARGV[i]), process)
+  if said and string.match(said, '^%S+') == arrived then stop_waiting(ARGV[i]) end
+end
+return {'', -1}
+"""
+)
+
+_GIVE = (
+    _HEAD
+    + """
+local _, _, lease, meter, probe = unpack(ARGV)
+redis.call('ZREM', key('slots', meter), lease)
+if probe ~= '' and redis.call('GET', key('probe', probe)) == lease then redis.call('DEL', key('probe', probe)) end
+announce(meter, true)
+"""
+)
+
+_BEAT = (
+    _HEAD
+    + """
+local _, _, milliseconds, alive = unpack(ARGV)
+local state = cjson.decode(ARGV[5])
+local epoch = redis.call('GET', prefix .. 'epoch')
+if not epoch then
+  epoch = process .. ':' .. now
+  redis.call('SET', prefix .. 'epoch', epoch)
+end
+redis.call('ZADD', prefix .. 'members', now, process)
+redis.call('ZREMRANGEBYSCORE', prefix .. 'members', '-inf', now - alive)
+for _, item in ipairs(state.leases) do
+  local lease, meter, probe = unpack(item)
+  hold(meter, lease, milliseconds)
+  if probe ~= '' and (redis.call('GET', key('probe', probe)) or lease) == lease then
+    redis.call('SET', key('probe', probe), lease, 'PX', milliseconds)
+  end
+end
+for _, item in ipairs(state.waiting) do wait(item[1], item[2]) end
+
+local found = {}
+for _, meter in ipairs(redis.call('SMEMBERS', prefix .. 'meters')) do
+  if redis.call('ZREMRANGEBYSCORE', key('slots', meter), '-inf', now) > 0 then announce(meter, true) end
+  local held = counts(meter)
+  if next(held) then found[meter] = held else redis.call('SREM', prefix .. 'meters', meter) end
+end
+local members = redis.call('ZRANGE', prefix .. 'members', 0, -1)
+return cjson.encode({epoch = epoch, now = now, members = members, counts = found})
+"""
+)
+
+_LEAVE = (
+    _HEAD
+    + """
+redis.call('ZREM', prefix .. 'members', process)
+for i = 3, #ARGV do stop_waiting(ARGV[i]) end
+"""
+)
+
+_HEALTH = (
+    _HEAD
+    + """
+local _, _, name, record = unpack(ARGV)
+if record == '' then
+  redis.call('HDEL', prefix .. 'health', name)
+else
+  redis.call('HSET', prefix .. 'health', name, record)
+end
+redis.call('PUBLISH', prefix .. 'events', cjson.encode({by = process, health = name, record = record}))
+"""
+)
+
+
+@dataclass(frozen=True)
+class _Hold:
+    """What a lease holds."""
+
+    meter: str
+    probe: str
+
+
+class RedisStore:
+    """Implements `shared.SharedStore`; usable within one event loop.
+
+    Two methods go beyond the protocol: `adopt` and `queued`.
+
+    Args:
+        url: redis://, rediss:// or unix://; may hold user and password. Certificates are checked against the
+            system's trust, or that of the variable SSL_CERT_FILE.
+        prefix: what all keys in Redis begin with.
+        lease_seconds: how long the slots of a process that died stay taken.
+        timeout: seconds after which an unanswered command means that the store is away.
+
+    Raises:
+        ValueError: the URL is none of Redis; the message does not repeat it.
+    """
+
+    def __init__(
+        self, url: str, prefix: str = "litellm-pool:", lease_seconds: float = 15.0, timeout: float = 1.0
+    ) -> None:
+        self.connected = False
+        self.members = 1
+        self.rank = 0
+        try:
+            self._shown, self._secrets = _without_secrets(url)
+            # No retries: a claim that is made twice would count twice. RESP2 knows no push messages, which the
+            # commands' connections would have to sort out.
+            pool = BlockingConnectionPool.from_url(
+                url,
+                max_connections=AT_ONCE + 2,  # the channel and the heartbeat have their own
+                timeout=timeout,
+                socket_timeout=timeout,
+                socket_connect_timeout=timeout,
+                retry=Retry(NoBackoff(), 0),
+                protocol=2,
+                decode_responses=True,
+            )
+        except (ValueError, RedisError):
+            raise ValueError("not the URL of a Redis: redis://, rediss:// or unix:// is expected") from None
+        self._redis = Redis.from_pool(pool)
+        self._take = self._redis.register_script(_TAKE)
+        self._give = self._redis.register_script(_GIVE)
+        self._beat = self._redis.register_script(_BEAT)
+        self._leave = self._redis.register_script(_LEAVE)
+        self._write = self._redis.register_script(_HEALTH)
+        self._prefix = prefix
+        self._process = secrets.token_hex(6)
+        self._lease_seconds = lease_seconds
+        self._pause = min(LONGEST_BEAT, lease_seconds / 3)
+        self._timeout = timeout
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._listener: Listener | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._background: set[asyncio.Task[Any]] = set()
+        self._wake = asyncio.Event()
+        self._subscribed = asyncio.Event()
+
+        self._trouble: str | None = None  # why the store is away, once that was said
+        self._epoch: str | None = None
+        self._new_epoch = ("", 0.0)  # one that is not trusted yet, and until when
+        self._names: set[str] = set()
+        self._counts: dict[str, dict[str, int]] = {}  # slots by meter and process, of the others
+        self._heard: set[str] = set()  # meters that a message told of since the last heartbeat was sent
+
+        self._held: dict[str, _Hold] = {}
+        self._owed: dict[str, tuple[_Hold, float]] = {}  # to be given back until a monotonic moment
+        self._starts: dict[str, deque[tuple[float, str]]] = {}  # by rate: monotonic moment and lease
+        self._asked: dict[str, float] = {}  # arrival of the request that waits, by meter, as Redis has it
+        self._queued: dict[str, float] = {}
+
+        self._health: dict[str, str] = {}  # as Redis has it
+        self._unsent: dict[str, str] = {}
+        self._health_missed = True
+        self._writing = asyncio.Lock()
+
+    # The protocol ------------------------------------------------------------------------------------------------
+
+    async def start(self, listener: Listener) -> None:
+        """Connect, announce this process, begin to hear; does not raise when the store is away."""
+        self._listener = listener
+        with suppress(StoreAway):
+            await self._heartbeat()
+        self._tasks = [asyncio.create_task(self._forever(step)) for step in (self._next_heartbeat, self._hear)]
+        if self.connected:
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._subscribed.wait(), self._timeout)
+
+    async def stop(self) -> None:
+        """Give back every lease and leave."""
+        self._listener = None
+        while running := [task for task in self._tasks if not task.done()]:
+            for task in running:
+                task.cancel()
+            await asyncio.wait(running, timeout=0.1)  # before Python 3.12 `wait_for` can swallow a cancellation
+        await asyncio.gather(*self._background, return_exceptions=True)
+        for lease in list(self._held):
+            await self.give(lease)
+        if self.connected:
+            waiting = {*self._asked, *self._queued}
+            with suppress(StoreAway):
+                await self._call(lambda: self._leave(args=[self._prefix, self._process, *waiting]))
+        self.connected = False
+        with suppress(RedisError, OSError, asyncio.TimeoutError):
+            await self._redis.aclose(close_connection_pool=True)
+
+    async def take(self, claim: Claim) -> Refused | None:
+        """Take a slot, a place in the minute and the probe, all or none; None when granted. Raises StoreAway."""
+        if not self.connected:
+            raise StoreAway(self._trouble)
+        asking = self._spawn(self._ask(claim))
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            self._spawn(self._take_back(asking, claim.lease))
+            raise
+
+    async def give(self, lease: str) -> None:
+        """Give back what the lease holds; never raises."""
+        if hold := self._held.pop(lease, None):
+            self._owe(lease, hold)
+            if self.connected:
+                await asyncio.shield(self._spawn(self._pay(lease)))
+
+    def elsewhere(self, meter: str) -> int:
+        """Slots of the meter that other processes hold, as last heard."""
+        return sum(self._counts.get(meter, {}).values())
+
+    async def write_health(self, name: str, record: dict[str, Any] | None) -> None:
+        """Store and announce the health record of a key; None removes it. Never raises."""
+        self._unsent[name] = "" if record is None else json.dumps({"by": self._process, "record": record})
+        if self.connected:
+            await asyncio.shield(self._spawn(self._try_to_send_health()))
+
+    async def read_health(self) -> dict[str, dict[str, Any]]:
+        """All stored health records by name. Raises StoreAway."""
+        if not self.connected:
+            raise StoreAway(self._trouble)
+        stored = await self._stored_health()
+        return {name: json.loads(text)["record"] for name, text in stored.items()}
+
+    # Beyond the protocol -----------------------------------------------------------------------------------------
+
+    def adopt(self, claim: Claim) -> None:
+        """Count a request that was sent while the store was away: `give` ends it, the next heartbeat tells of it."""
+        self._remember(claim)
+
+    def queued(self, meter: str, arrived: float | None) -> None:
+        """Say since when a request of this process waits for the meter; None for nobody.
+
+        Needed where no claim is made because this process sees itself that no slot is free. The next heartbeat
+        tells the others, and each one repeats it until it is withdrawn.
+        """
+        if arrived is None:
+            self._queued.pop(meter, None)
+        else:
+            self._queued[meter] = arrived
+
+    # Leases ------------------------------------------------------------------------------------------------------
+
+    async def _ask(self, claim: Claim) -> Refused | None:
+        elsewhere = [m for m, arrived in self._asked.items() if arrived == claim.arrived and m != claim.meter]
+        arguments: list[str | int] = [
+            self._prefix,
+            self._process,
+            self._epoch or "",
+            round(self._lease_seconds * 1000),
+            self._member(claim.lease),
+            claim.meter,
+            "" if claim.slots is None else claim.slots,
+            claim.rate,
+            "" if claim.rpm is None else claim.rpm,
+            claim.probe or "",
+            repr(claim.arrived),
+            "" if claim.next_arrived is None else repr(claim.next_arrived),
+            "1" if claim.insist else "",
+            *elsewhere,
+        ]
+        try:
+            reason, retry_in = await self._call(lambda: self._take(args=arguments))
+        except StoreAway:
+            self._owe(claim.lease, _Hold(claim.meter, claim.probe or ""))  # it may have been granted
+            raise
+        if reason == "lost":
+            self._wake.set()
+            raise self._went_away("it lost its data")
+        if reason:
+            self._asked[claim.meter] = claim.arrived
+            return Refused(reason, retry_in / 1000 if retry_in >= 0 else None)
+        self._remember(claim)
+        for meter in (claim.meter, *elsewhere):
+            self._asked.pop(meter, None)
+        if claim.next_arrived is not None:
+            self._asked[claim.meter] = claim.next_arrived
+        return None
+
+    async def _take_back(self, asking: "asyncio.Task[Refused | None]", lease: str) -> None:
+        """The one who asked has gone before the answer."""
+        with suppress(StoreAway):
+            await asking
+        await self.give(lease)
+
+    def _remember(self, claim: Claim) -> None:
+        self._held[claim.lease] = _Hold(claim.meter, claim.probe or "")
+        self._owed.pop(claim.lease, None)
+        starts = self._starts.setdefault(claim.rate, deque())
+        starts.append((time.monotonic(), self._member(claim.lease)))
+        while starts[0][0] <= time.monotonic() - WINDOW:
+            starts.popleft()
+
+    def _owe(self, lease: str, hold: _Hold) -> None:
+        self._owed[lease] = (hold, time.monotonic() + self._lease_seconds)
+
+    async def _pay(self, lease: str) -> None:
+        """Give back what is owed; where the store is away, a later heartbeat does it."""
+        if lease not in self._owed:
+            return
+        hold, _ = self._owed[lease]
+        arguments = [self._prefix, self._process, self._member(lease), hold.meter, hold.probe]
+        with suppress(StoreAway):
+            await self._call(lambda: self._give(args=arguments))
+            self._owed.pop(lease, None)
+
+    def _member(self, lease: str) -> str:
+        return f"{self._process}:{lease}"
+
+    # The heartbeat -----------------------------------------------------------------------------------------------
+
+    async def _next_heartbeat(self) -> None:
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._wake.wait(), self._pause)
+        self._wake.clear()
+        await self._heartbeat()
+
+    async def _heartbeat(self) -> None:
+        """Renew what this process holds, learn what the others hold, and come back when the store does.
+
+        Raises:
+            StoreAway: the store does not answer, or is not to be relied on yet.
+        """
+        if not self.connected:  # connections to a server that has gone would each have to fail first
+            await self._send(self._redis.connection_pool.disconnect(inuse_connections=False))
+        sent = dict(self._held)
+        self._heard.clear()
+        state = {
+            "leases": [(self._member(lease), hold.meter, hold.probe) for lease, hold in sent.items()],
+            "waiting": [(meter, repr(arrived)) for meter, arrived in self._queued.items()],
+        }
+        arguments: list[str | int] = [
+            self._prefix,
+            self._process,
+            round(self._lease_seconds * 1000),
+            round(self._pause * 3000),
+            json.dumps(state),
+        ]
+        reply = json.loads(await self._send(self._beat(args=arguments)))
+        # what was given back in the meantime may have been renewed after that
+        for lease in sent.keys() - self._held.keys():
+            self._owe(lease, sent[lease])
+        lost = self._epoch not in (None, reply["epoch"])
+        if lost:
+            self._await_others(reply["epoch"], set(reply["members"]))
+        if lost or not self.connected:
+            await self._restore(reply["now"], health=lost)
+        self._epoch = reply["epoch"]
+        self._names = set(reply["members"])
+        self.members, self.rank = len(self._names), sorted(self._names).index(self._process)
+        for meter in {*self._counts, *reply["counts"]} - self._heard:
+            self._learn(meter, reply["counts"].get(meter, {}))
+        self._came_back()
+        for lease, (_, until) in list(self._owed.items()):
+            if time.monotonic() < until:
+                await self._pay(lease)
+            else:
+                self._owed.pop(lease, None)
+        await self._send_health()
+        if self._health_missed:
+            await self._catch_up_on_health()
+
+    def _await_others(self, epoch: str, present: set[str]) -> None:
+        """After a loss of data slots seem free until the others have told what they hold: wait for that.
+
+        Raises:
+            StoreAway: not all have, and there is still hope.
+        """
+        if self._new_epoch[0] != epoch:
+            self._new_epoch = (epoch, time.monotonic() + 3 * self._pause)
+        if self._names - present and time.monotonic() < self._new_epoch[1]:
+            raise self._went_away("it lost its data")
+
+    async def _restore(self, now: int, *, health: bool) -> None:
+        """Tell what the store can have missed: requests of the last minute, and health records if it lost them."""
+        async with self._redis.pipeline(transaction=False) as pipe:
+            for rate, starts in self._starts.items():
+                key = f"{self._prefix}rate:{rate}"
+                moments = {lease: now - 1000 * (time.monotonic() - moment) for moment, lease in starts}
+                if moments:
+                    pipe.zadd(key, moments, nx=True)
+                    pipe.pexpire(key, round(WINDOW * 1000))
+            if health:
+                for name, text in self._health.items():
+                    pipe.hsetnx(f"{self._prefix}health", name, text)
+            await self._send(pipe.execute())
+
+    # Events ------------------------------------------------------------------------------------------------------
+
+    async def _hear(self) -> None:
+        """Listen to the channel until the connection is lost."""
+        pubsub = self._redis.pubsub()
+        try:
+            await asyncio.wait_for(pubsub.subscribe(f"{self._prefix}events"), self._timeout)
+            silent = 0
+            while silent < 3:  # a server that vanished never closes the connection
+                message = await pubsub.get_message(timeout=self._timeout)
+                if message is None:
+                    silent += 1
+                    await asyncio.wait_for(pubsub.ping(), self._timeout)
+                    continue
+                silent = 0
+                if message["type"] == "subscribe":
+                    self._health_missed = True
+                    self._subscribed.set()
+                    self._wake.set()
+                elif message["type"] == "message":
+                    self._on_event(json.loads(message["data"]))
+        except (RedisError, OSError, asyncio.TimeoutError):
+            pass  # the heartbeat says that the store is away
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+        await asyncio.sleep(self._pause)
+
+    def _on_event(self, event: dict[str, Any]) -> None:
+        ours = event["by"] == self._process
+        if "meter" in event:
+            self._heard.add(event["meter"])
+            called = event["room"] and not ours and event.get("to") in (None, self._process)
+            self._learn(event["meter"], event["counts"], room=called)
+        else:
+            self._on_health(event["health"], event["record"], tell=not ours)
+
+    def _learn(self, meter: str, counts: dict[str, int], *, room: bool = False) -> None:
+        before = self.elsewhere(meter)
+        self._counts.pop(meter, None)
+        if others := {process: count for process, count in counts.items() if process != self._process}:
+            self._counts[meter] = others
+        if room or self.elsewhere(meter) < before:
+            self._tell(lambda listener: listener.on_room(meter))
+
+    # Health ------------------------------------------------------------------------------------------------------
+
+    async def _send_health(self) -> None:
+        async with self._writing:  # two records of one key must not overtake each other
+            for name, text in list(self._unsent.items()):
+                arguments = [self._prefix, self._process, name, text]
+                await self._call(lambda arguments=arguments: self._write(args=arguments))  # type: ignore[misc]
+                if self._unsent.get(name) == text:
+                    del self._unsent[name]
+
+    async def _try_to_send_health(self) -> None:
+        with suppress(StoreAway):  # a later heartbeat sends it
+            await self._send_health()
+
+    async def _stored_health(self) -> dict[str, str]:
+        stored = await self._call(lambda: self._redis.hgetall(f"{self._prefix}health"))
+        return {str(name): str(text) for name, text in stored.items()}
+
+    async def _catch_up_on_health(self) -> None:
+        """Learn of the records that were written while nothing was heard."""
+        self._health_missed = False
+        try:
+            stored = await self._stored_health()
+        except StoreAway:
+            self._health_missed = True
+            raise
+        for name in {*stored, *self._health}:
+            text = stored.get(name, "")
+            if text != self._health.get(name, ""):
+                self._on_health(name, text, tell=not text or json.loads(text)["by"] != self._process)
+
+    def _on_health(self, name: str, text: str, *, tell: bool) -> None:
+        if text:
+            self._health[name] = text
+        else:
+            self._health.pop(name, None)
+        record = json.loads(text)["record"] if text else None
+        if tell:
+            self._tell(lambda listener: listener.on_health(name, record))
+
+    # The connection ----------------------------------------------------------------------------------------------
+
+    async def _call(self, command: Callable[[], Awaitable[T]]) -> T:
+        """Send a command when it is its turn."""
+        async with self._gate:
+            if not self.connected:
+                raise StoreAway(self._trouble)
+            return await self._send(command())
+
+    async def _send(self, command: Awaitable[T]) -> T:
+        try:
+            return await asyncio.wait_for(command, self._timeout)
+        except asyncio.TimeoutError:
+            raise self._went_away(f"no answer within {self._timeout:g} s") from None
+        except (RedisError, OSError) as error:
+            raise self._went_away(f"{type(error).__name__}: {error}") from None
+
+    def _went_away(self, trouble: str) -> StoreAway:
+        """Take note that the store can not be used; the exception is the caller's to raise."""
+        for secret in self._secrets:
+            trouble = trouble.replace(secret, "***")
+        if self.connected or self._trouble is None:
+            self.connected = False
+            self._trouble = trouble
+            logger.warning("shared store %s is away, each process keeps to its share: %s", self._shown, trouble)
+            self._tell(lambda listener: listener.on_connection(False))
+        return StoreAway(trouble)
+
+    def _came_back(self) -> None:
+        if self.connected:
+            return
+        self.connected = True
+        if self._trouble is not None:
+            self._trouble = None
+            logger.warning("shared store %s is back", self._shown)
+        self._tell(lambda listener: listener.on_connection(True))
+
+    # Helpers -----------------------------------------------------------------------------------------------------
+
+    def _tell(self, event: Callable[[Listener], None]) -> None:
+        if self._listener is None:
+            return
+        try:
+            event(self._listener)
+        except Exception:  # a listener's fault must not end the heartbeat
+            logger.exception("shared store: an event was not taken in")
+
+    def _spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        task = asyncio.create_task(work)
+        self._background.add(task)  # the event loop itself holds tasks weakly
+        task.add_done_callback(self._background.discard)
+        return task
+
+    async def _forever(self, step: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            try:
+                await step()
+            except StoreAway:
+                pass  # said where it was noticed
+            except Exception:
+                logger.exception("shared store: an unexpected error; going on")
+                await asyncio.sleep(self._pause)
+
+
+def _without_secrets(url: str) -> tuple[str, list[str]]:
+    """The URL as it may be shown, and what may not be."""
+    parts = urlsplit(url)
+    found = [parts.password or "", *parse_qs(parts.query).get("password", [])]
+    where = parts.netloc.rpartition("@")[2]
+    both: Iterable[str] = (form for secret in found for form in (secret, unquote(secret)))
+    return f"{parts.scheme}://{where}{parts.path}", [secret for secret in both if secret]

@@ -1,0 +1,805 @@
+"""The agreement between processes over a real Redis: each store stands for a process."""
+
+import asyncio
+import logging
+import shutil
+import signal
+import socket
+import subprocess
+import time
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis import Redis
+from redis.exceptions import RedisError
+
+from glm_pool.redis_store import RedisStore
+from glm_pool.shared import Claim, Refused, SharedStore, StoreAway
+
+PATIENCE = 10.0
+"""Seconds within which everything has to come true, on a busy machine too."""
+PASSWORD = "open-sesame-1846"
+
+
+class Server:
+    """A redis-server of the test, on a socket that it keeps over restarts; nothing is written to the disk."""
+
+    def __init__(self, directory: Path, *options: str, socket_name: str = "redis.sock") -> None:
+        self.path = directory / socket_name
+        self.url = f"unix://{self.path}"
+        self._command = ["redis-server", "--port", "0", "--unixsocket", str(self.path), "--dir", str(directory)]
+        self._command += ["--save", "", "--appendonly", "no", *options]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            with suppress(RedisError, OSError), self.client() as client:
+                client.ping()
+                return
+            time.sleep(0.02)
+        raise AssertionError("redis-server does not answer")
+
+    def kill(self) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def freeze(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process
+        self._process.send_signal(signal.SIGCONT)
+
+    def client(self) -> Redis:
+        return Redis(unix_socket_path=str(self.path), decode_responses=True)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    assert shutil.which("redis-server"), "redis-server is missing; run scripts/ensure-redis.sh"
+    running = Server(tmp_path)
+    running.start()
+    yield running
+    running.kill()
+
+
+class Ears:
+    """A listener that remembers."""
+
+    def __init__(self) -> None:
+        self.rooms: list[str] = []
+        self.healths: list[tuple[str, dict[str, Any] | None]] = []
+        self.connections: list[bool] = []
+
+    def on_room(self, meter: str) -> None:
+        self.rooms.append(meter)
+
+    def on_health(self, name: str, record: dict[str, Any] | None) -> None:
+        self.healths.append((name, record))
+
+    def on_connection(self, connected: bool) -> None:
+        self.connections.append(connected)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(test())
+
+
+@asynccontextmanager
+async def store(server: Server, ears: Ears | None = None, lease_seconds: float = 15.0) -> AsyncIterator[RedisStore]:
+    process = RedisStore(server.url, lease_seconds=lease_seconds)
+    await process.start(ears or Ears())
+    try:
+        yield process
+    finally:
+        await process.stop()
+
+
+async def die(process: RedisStore) -> None:
+    """End a store as `kill -9` does: nothing is given back."""
+    while tasks := [task for task in (*process._tasks, *process._background) if not task.done()]:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=0.1)
+    process.connected = False
+    await process._redis.aclose()
+
+
+async def until(condition: Callable[[], bool], what: str = "") -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what or "it did not come true in time"
+        await asyncio.sleep(0.01)
+
+
+async def until_granted(process: SharedStore, request: Claim) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        with suppress(StoreAway):
+            if await process.take(request) is None:
+                return
+        assert time.monotonic() < deadline, "never granted"
+        await asyncio.sleep(0.02)
+
+
+def claim(lease: str, *, slots: int | None = 2, rpm: int | None = None, meter: str = "a|m", **other: Any) -> Claim:
+    values: dict[str, Any] = {"rate": "a", "probe": None, "arrived": 100.0, **other}
+    return Claim(lease, meter=meter, slots=slots, rpm=rpm, **values)
+
+
+async def reason(asked: Awaitable[Refused | None]) -> str | None:
+    refused = await asked
+    return refused.reason if refused else None
+
+
+# Slots
+
+
+def test_slots_are_shared_and_come_free_for_all(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server) as one, store(server, ears) as two:
+            assert await one.take(claim("1")) is None
+            assert await two.take(claim("2")) is None
+            assert await reason(one.take(claim("3"))) == "slots"
+            assert await reason(two.take(claim("4"))) == "slots"
+            ears.rooms.clear()
+            await one.give("1")
+            await until(lambda: ears.rooms == ["a|m"])
+            assert await two.take(claim("4")) is None
+
+    run(test)
+
+
+def test_limit_holds_in_a_crowd(server: Server) -> None:
+    running = peak = served = 0
+
+    async def test() -> None:
+        async def serve(process: RedisStore, name: str) -> None:
+            nonlocal running, peak, served
+            await until_granted(process, claim(name, slots=3, arrived=float(name)))
+            running += 1
+            peak = max(peak, running)
+            await asyncio.sleep(0.002)
+            running -= 1
+            served += 1
+            await process.give(name)
+
+        async with store(server) as one, store(server) as two:
+            await asyncio.gather(*(serve((one, two)[n % 2], str(n)) for n in range(40)))
+
+    run(test)
+    assert (peak, served) == (3, 40)
+
+
+def test_meters_do_not_limit_each_other(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await one.take(claim("2", slots=1, meter="a|other")) is None
+
+    run(test)
+
+
+def test_each_process_knows_what_the_others_hold(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            for name in "123":
+                assert await one.take(claim(name, slots=None)) is None
+            assert await two.take(claim("4", slots=None)) is None
+            await until(lambda: (one.elsewhere("a|m"), two.elsewhere("a|m")) == (1, 3))
+            await one.give("1")
+            await until(lambda: two.elsewhere("a|m") == 2)
+            async with store(server) as three:
+                assert three.elsewhere("a|m") == 3  # what was taken before it came counts too
+            assert one.elsewhere("never used") == 0
+
+    run(test)
+
+
+def test_given_back_twice_or_never_taken_is_nothing(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await one.take(claim("1", slots=1)) is None
+            await one.give("1")
+            assert await two.take(claim("1", slots=1)) is None  # a name is a process's own
+            await one.give("1")
+            await one.give("unknown")
+            assert await reason(one.take(claim("2", slots=1))) == "slots"
+
+    run(test)
+
+
+def test_client_that_leaves_during_the_claim_keeps_no_slot(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            server.freeze()
+            asking = asyncio.ensure_future(one.take(claim("1", slots=1)))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            asking.cancel()
+            with suppress(asyncio.CancelledError):
+                await asking
+            server.thaw()
+            await until_granted(two, claim("2", slots=1))
+
+    run(test)
+
+
+# Death
+
+
+def test_slots_of_a_dead_process_come_free(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears, lease_seconds=1.5) as two:
+            one = RedisStore(server.url, lease_seconds=1.5)
+            await one.start(Ears())
+            assert await one.take(claim("1", slots=1, probe="key")) is None
+            assert await reason(two.take(claim("2", slots=1))) == "slots"
+            await until(lambda: two.elsewhere("a|m") == 1 and two.members == 2)
+            ears.rooms.clear()
+            await die(one)
+            assert await reason(two.take(claim("2", slots=1))) == "slots"
+            await until(lambda: ears.rooms == ["a|m"])
+            assert two.elsewhere("a|m") == 0
+            assert await two.take(claim("2", slots=1, probe="key")) is None
+            await until(lambda: two.members == 1)
+
+    run(test)
+
+
+def test_slots_of_a_live_process_stay_taken(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=0.6) as one, store(server, lease_seconds=0.6) as two:
+            assert await one.take(claim("1", slots=1, probe="key")) is None
+            deadline = time.monotonic() + 2  # several times the length of a lease
+            while time.monotonic() < deadline:
+                assert await reason(two.take(claim("2", slots=1))) == "slots"
+                assert await reason(two.take(claim("3", meter="other", probe="key"))) == "probe"
+                await asyncio.sleep(0.05)
+
+    run(test)
+
+
+def test_stopped_process_leaves_nothing_behind(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears) as two:
+            async with store(server) as one:
+                assert await one.take(claim("1", slots=1, probe="key")) is None
+                assert await reason(one.take(claim("2", slots=1, arrived=1.0))) == "slots"
+                await until(lambda: two.elsewhere("a|m") == 1)
+                await until(lambda: two.members == 2)
+            assert await two.take(claim("3", slots=1, probe="key")) is None
+            await until(lambda: two.members == 1 and two.elsewhere("a|m") == 0)
+
+    run(test)
+
+
+def test_members_are_counted_and_ranked(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two, store(server) as three:
+            everyone = (one, two, three)
+            await until(lambda: [process.members for process in everyone] == [3, 3, 3])
+            assert sorted(process.rank for process in everyone) == [0, 1, 2]
+
+    run(test)
+
+
+# Rates
+
+
+def test_minute_is_shared(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await one.take(claim("1", rpm=2)) is None
+            await one.give("1")
+            assert await two.take(claim("2", rpm=2, meter="a|other")) is None
+            await two.give("2")
+            for process in (one, two):
+                refused = await process.take(claim("3", rpm=2))
+                assert refused
+                assert refused.reason == "rate"
+                assert refused.retry_in
+                assert 61 - PATIENCE < refused.retry_in <= 61
+            assert await one.take(claim("4", rpm=2, rate="b")) is None
+
+    run(test)
+
+
+def test_place_in_the_minute_comes_free_after_61_seconds(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            assert await one.take(claim("1", rpm=1, slots=None)) is None
+            with server.client() as client:
+                key = "litellm-pool:rate:a"
+                ((lease, began),) = client.zrange(key, 0, -1, withscores=True)
+                client.zadd(key, {lease: began - 59_000})
+                refused = await one.take(claim("2", rpm=1, slots=None))
+                assert refused
+                assert refused.retry_in
+                assert refused.retry_in <= 2
+                client.zadd(key, {lease: began - 61_000})
+            assert await one.take(claim("2", rpm=1, slots=None)) is None
+
+    run(test)
+
+
+def test_refused_claim_uses_nothing(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            assert await one.take(claim("1", slots=1, rpm=2)) is None
+            assert await reason(one.take(claim("2", slots=1, rpm=2, probe="key"))) == "slots"
+            await one.give("1")
+            assert await one.take(claim("3", slots=1, rpm=2, probe="key")) is None  # minute and probe were left
+            assert await reason(one.take(claim("4", slots=2, rpm=2))) == "rate"
+            await one.give("3")
+            assert await one.take(claim("5", slots=1, rate="b")) is None  # so was the slot
+
+    run(test)
+
+
+# Probes
+
+
+def test_one_request_probes(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server) as one, store(server, ears) as two:
+            assert await one.take(claim("1", probe="key")) is None
+            assert await reason(two.take(claim("2", probe="key"))) == "probe"
+            assert await reason(one.take(claim("3", probe="key"))) == "probe"
+            assert await two.take(claim("4", probe="other key", meter="b|m")) is None
+            ears.rooms.clear()
+            await one.give("1")
+            await until(lambda: "a|m" in ears.rooms)
+            assert await two.take(claim("2", probe="key")) is None
+
+    run(test)
+
+
+# Turns
+
+
+def test_request_that_has_waited_longest_comes_first(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server) as one, store(server, ears) as two:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await reason(two.take(claim("old", slots=1, arrived=10.0))) == "slots"
+            await one.give("1")
+            await until(lambda: ears.rooms != [])
+            ears.rooms.clear()
+            assert await reason(one.take(claim("young", slots=1, arrived=11.0))) == "turn"
+            await until(lambda: ears.rooms == ["a|m"], "the older one was not called")
+            assert await two.take(claim("old", slots=1, arrived=10.0)) is None
+
+    run(test)
+
+
+def test_room_that_is_left_goes_to_the_next_in_the_row(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server) as one, store(server, ears) as two, store(server) as three:
+            for name in "12":
+                assert await one.take(claim(name)) is None
+            assert await reason(three.take(claim("old", arrived=10.0))) == "slots"
+            await one.give("1")
+            await one.give("2")
+            assert await reason(two.take(claim("young", arrived=11.0))) == "turn"
+            await until(lambda: len(ears.rooms) == 2)
+            assert await three.take(claim("old", arrived=10.0)) is None
+            await until(lambda: len(ears.rooms) == 3, "the younger one was not called")
+            assert await two.take(claim("young", arrived=11.0)) is None
+
+    run(test)
+
+
+def test_next_request_of_the_process_keeps_its_place(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await two.take(claim("2", slots=2, arrived=10.0, next_arrived=11.0)) is None
+            assert await reason(one.take(claim("1", slots=2, arrived=12.0))) == "turn"
+            assert await two.take(claim("3", slots=2, arrived=11.0)) is None
+            await two.give("2")
+            assert await one.take(claim("1", slots=2, arrived=12.0)) is None
+
+    run(test)
+
+
+def test_requests_of_one_process_do_not_stand_in_each_others_way(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            assert await one.take(claim("1", slots=2, arrived=10.0, next_arrived=5.0)) is None
+            assert await one.take(claim("2", slots=2, arrived=20.0)) is None
+
+    run(test)
+
+
+def test_request_that_insists_does_not_wait_for_its_turn(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await reason(two.take(claim("old", slots=1, arrived=10.0))) == "slots"
+            assert await reason(one.take(claim("young", slots=1, arrived=11.0, insist=True))) == "slots"
+            await one.give("1")
+            assert await one.take(claim("young", slots=1, arrived=11.0, insist=True)) is None
+
+    run(test)
+
+
+def test_request_served_elsewhere_holds_up_nobody(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears) as one, store(server) as two:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await reason(two.take(claim("old", slots=1, arrived=10.0))) == "slots"
+            await one.give("1")
+            assert await reason(one.take(claim("young", slots=1, arrived=11.0))) == "turn"
+            assert await two.take(claim("old", slots=1, arrived=10.0, meter="b|m")) is None
+            await until(lambda: ears.rooms == ["a|m"])
+            assert await one.take(claim("young", slots=1, arrived=11.0)) is None
+
+    run(test)
+
+
+def test_process_that_asks_no_more_loses_its_turn(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await reason(two.take(claim("old", slots=1, arrived=10.0))) == "slots"
+            await one.give("1")
+            assert await reason(one.take(claim("young", slots=1, arrived=11.0))) == "turn"
+            await until_granted(one, claim("young", slots=1, arrived=11.0))
+
+    run(test)
+
+
+def test_request_that_waits_without_asking_keeps_its_turn(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            two.queued("a|m", 10.0)
+            with server.client() as client:
+                await until(lambda: bool(client.exists("litellm-pool:waiting:a|m")))
+            deadline = time.monotonic() + 3  # longer than a word of it counts
+            while time.monotonic() < deadline:
+                assert await reason(one.take(claim("young", arrived=11.0))) == "turn"
+                await asyncio.sleep(0.05)
+            two.queued("a|m", None)
+            await until_granted(one, claim("young", arrived=11.0))
+
+    run(test)
+
+
+# Away and back
+
+
+def test_outage_is_noticed_said_once_and_healed(server: Server, caplog: pytest.LogCaptureFixture) -> None:
+    async def test() -> None:
+        ears, others = Ears(), Ears()
+        async with store(server, ears) as one, store(server, others) as two:
+            assert await one.take(claim("kept")) is None
+            assert await one.take(claim("given")) is None
+            await until(lambda: two.members == one.members == 2 and two.elsewhere("a|m") == 2)
+            server.kill()
+            for name in "123":
+                with pytest.raises(StoreAway):
+                    await one.take(claim(name))
+            await until(lambda: not two.connected)
+            await one.give("given")
+            assert (one.connected, one.members, two.elsewhere("a|m")) == (False, 2, 2)
+            server.start()
+            await until(lambda: one.connected and two.connected)
+            assert ears.connections == others.connections == [True, False, True]
+            assert await two.take(claim("2")) is None
+            assert await reason(two.take(claim("3"))) == "slots"  # the kept one counts, the given one does not
+            await until(lambda: one.elsewhere("a|m") == two.elsewhere("a|m") == 1)
+
+    with caplog.at_level(logging.INFO, "glm_pool"):
+        run(test)
+    said = [record.getMessage() for record in caplog.records]
+    assert len([text for text in said if "is away" in text]) == 2, said  # once for each of the two
+    assert len([text for text in said if "is back" in text]) == 2, said
+
+
+def test_store_that_does_not_answer_is_away_within_two_seconds(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            server.freeze()
+            begin = time.monotonic()
+            with pytest.raises(StoreAway):
+                await one.take(claim("1", slots=1))
+            assert time.monotonic() - begin < 2
+            begin = time.monotonic()
+            with pytest.raises(StoreAway):
+                await one.take(claim("2", slots=1))
+            assert time.monotonic() - begin < 0.1
+            await one.give("1")
+            server.thaw()
+            await until_granted(one, claim("3", slots=1))  # the claim without an answer left no slot taken
+
+    run(test)
+
+
+def test_store_that_comes_late_is_found(server: Server) -> None:
+    server.kill()
+
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears) as one:
+            assert (one.connected, one.members, one.rank, ears.connections) == (False, 1, 0, [False])
+            with pytest.raises(StoreAway):
+                await one.take(claim("1"))
+            with pytest.raises(StoreAway):
+                await one.read_health()
+            server.start()
+            await until_granted(one, claim("1"))
+            assert ears.connections == [False, True]
+
+    run(test)
+
+
+def test_no_slot_is_given_twice_over_a_loss_of_data(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await one.take(claim("1", slots=1, rpm=2, probe="key")) is None
+            await until(lambda: two.members == 2)
+            with server.client() as client:
+                client.flushall()
+            deadline = time.monotonic() + 3
+            while time.monotonic() < deadline:
+                with suppress(StoreAway):
+                    assert await reason(two.take(claim("2", slots=1))) == "slots"
+                await asyncio.sleep(0.02)
+            assert await reason(two.take(claim("3", meter="b|m", probe="key"))) == "probe"
+            assert await two.take(claim("4", meter="b|m", rpm=2)) is None
+            assert await reason(two.take(claim("5", meter="b|m", rpm=2))) == "rate"  # the minute is remembered too
+            await one.give("1")
+            await until_granted(two, claim("2", slots=1))
+
+    run(test)
+
+
+def test_request_sent_during_the_outage_counts_afterwards(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            server.kill()
+            with pytest.raises(StoreAway):
+                await one.take(claim("1", slots=1))
+            one.adopt(claim("1", slots=1))
+            await until(lambda: not two.connected)
+            server.start()
+            await until(lambda: two.connected and two.elsewhere("a|m") == 1)
+            assert await reason(two.take(claim("2", slots=1))) == "slots"
+            await one.give("1")
+            await until_granted(two, claim("2", slots=1))
+
+    run(test)
+
+
+def test_read_only_server_is_away(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            with server.client() as client:
+                client.replicaof("127.0.0.1", "1")
+                with pytest.raises(StoreAway):
+                    await one.take(claim("1"))
+                client.replicaof("no", "one")
+            await until_granted(one, claim("1"))
+
+    run(test)
+
+
+def test_scripts_that_the_server_forgot_are_sent_again(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            with server.client() as client:
+                client.script_flush()
+            assert await one.take(claim("1")) is None
+
+    run(test)
+
+
+def test_closed_connections_do_not_fail_a_claim(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears) as one, store(server) as two:
+            with server.client() as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+                client.client_kill_filter(_type="pubsub", skipme=True)
+                await until(lambda: client.pubsub_numsub("litellm-pool:events") == [("litellm-pool:events", 2)])
+            assert await one.take(claim("1", slots=1)) is None
+            await two.write_health("key", {"until": 5})
+            await until(lambda: ears.healths == [("key", {"until": 5})])
+            assert ears.connections == [True]
+
+    run(test)
+
+
+# Connecting
+
+
+def test_password_is_used(tmp_path: Path) -> None:
+    guarded = Server(tmp_path, "--requirepass", PASSWORD)
+    guarded.client = lambda: Redis(unix_socket_path=str(guarded.path), password=PASSWORD)  # type: ignore[method-assign]
+    guarded.start()
+
+    async def test() -> None:
+        guarded.url = f"unix://:{PASSWORD}@{guarded.path}"
+        async with store(guarded) as one:
+            assert await one.take(claim("1")) is None
+
+    try:
+        run(test)
+    finally:
+        guarded.kill()
+
+
+@pytest.mark.parametrize("login", [f":{PASSWORD}@", f"someone:{PASSWORD}@", ""], ids=["password", "user", "none"])
+def test_refused_login_is_told_without_the_secret(
+    login: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    guarded = Server(tmp_path, "--requirepass", "another")
+    guarded.client = lambda: Redis(unix_socket_path=str(guarded.path), password="another")  # type: ignore[method-assign]
+    guarded.start()
+
+    async def test() -> None:
+        guarded.url = f"unix://{login}{guarded.path}"
+        ears = Ears()
+        async with store(guarded, ears) as one:
+            assert (one.connected, ears.connections) == (False, [False])
+            with pytest.raises(StoreAway) as away:
+                await one.take(claim("1"))
+            assert PASSWORD not in str(away.value)
+
+    try:
+        with caplog.at_level(logging.DEBUG):
+            run(test)
+    finally:
+        guarded.kill()
+    (said,) = (record.getMessage() for record in caplog.records if record.name == "glm_pool")
+    assert str(guarded.path) in said
+    assert "Authentication required" in said or "username-password" in said
+    assert PASSWORD not in caplog.text + "".join(capfd.readouterr())
+
+
+@pytest.mark.parametrize("url", [f"http://:{PASSWORD}@host", f"redis://:{PASSWORD}/@host:1", "host:6379", ""])
+def test_wrong_url_is_refused_without_the_secret(url: str) -> None:
+    with pytest.raises(ValueError, match="not the URL of a Redis") as refused:
+        RedisStore(url)
+    assert PASSWORD not in str(refused.value)
+    assert refused.value.__suppress_context__
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    path = tmp_path / "server.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    command += ["-days", "1", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([*command, "-keyout", path, "-out", tmp_path / "cert.pem"], check=True, capture_output=True)
+    return path
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_tls_goes_by_the_trust_that_is_set(
+    trusted: bool, certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    files = ["--tls-cert-file", str(tmp_path / "cert.pem"), "--tls-key-file", str(certificate)]
+    guarded = Server(tmp_path, "--tls-port", str(port), "--tls-auth-clients", "no", "--bind", "127.0.0.1", *files)
+    guarded.start()
+    if trusted:
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))
+    else:
+        monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+
+    async def test() -> None:
+        guarded.url = f"rediss://localhost:{port}/0"
+        async with store(guarded) as one:
+            assert one.connected is trusted
+
+    try:
+        run(test)
+    finally:
+        guarded.kill()
+
+
+def test_prefixes_keep_installations_apart(server: Server) -> None:
+    async def test() -> None:
+        other = RedisStore(server.url, prefix="other:")
+        await other.start(Ears())
+        async with store(server) as one:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await other.take(claim("1", slots=1)) is None
+            assert (one.members, other.members) == (1, 1)
+        await other.stop()
+        with server.client() as client:
+            assert {str(key).split(":")[0] for key in client.scan_iter()} == {"litellm-pool", "other"}
+
+    run(test)
+
+
+def test_everything_is_closed_at_the_end(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            await asyncio.gather(*(one.take(claim(str(n), slots=None)) for n in range(100)))
+        with pytest.raises(StoreAway):
+            await one.take(claim("late"))
+        await one.give("1")
+        await one.stop()  # a second time does nothing
+        with server.client() as client:
+            await until(lambda: len(client.client_list()) == 1)  # the test's own
+            assert client.keys("litellm-pool:slots:*") == []
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        run(test)
+
+
+def test_many_claims_at_once_do_not_look_like_an_outage(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears) as one:
+            answers = await asyncio.gather(*(one.take(claim(str(n), slots=500)) for n in range(600)))
+            assert len([answer for answer in answers if answer is None]) == 500
+            assert ears.connections == [True]
+
+    run(test)
+
+
+# Health
+
+
+def test_health_records_are_shared(server: Server) -> None:
+    async def test() -> None:
+        mine, theirs = Ears(), Ears()
+        async with store(server, mine) as one, store(server, theirs) as two:
+            await one.write_health("key", {"state": "parked", "until": 7.5})
+            await until(lambda: theirs.healths == [("key", {"state": "parked", "until": 7.5})])
+            assert await two.read_health() == {"key": {"state": "parked", "until": 7.5}}
+            await one.write_health("key", None)
+            await until(lambda: theirs.healths[1:] == [("key", None)])
+            assert await two.read_health() == {}
+            assert mine.healths == []
+
+    run(test)
+
+
+def test_process_that_comes_later_hears_of_the_records(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            await one.write_health("key", {"until": 7})
+        ears = Ears()
+        async with store(server, ears):
+            await until(lambda: ears.healths == [("key", {"until": 7})])
+
+    run(test)
+
+
+def test_records_outlive_an_outage(server: Server) -> None:
+    async def test() -> None:
+        mine, theirs = Ears(), Ears()
+        async with store(server, mine) as one, store(server, theirs) as two:
+            await one.write_health("before", {"n": 1})
+            await until(lambda: len(theirs.healths) == 1)
+            server.kill()
+            await until(lambda: not one.connected and not two.connected)
+            await one.write_health("during", {"n": 2})
+            await one.write_health("during", {"n": 3})
+            server.start()
+            await until(lambda: theirs.healths == [("before", {"n": 1}), ("during", {"n": 3})] and two.connected)
+            assert await two.read_health() == {"before": {"n": 1}, "during": {"n": 3}}
+            assert mine.healths == []
+
+    run(test)
