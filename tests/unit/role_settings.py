@@ -13,6 +13,7 @@ KEY_A = "8d2f4b6a0c1e3f5d7b9a8c6e4d2f1b3a.Qw3rTy7uIo9pAsDf"
 KEY_B = "1b3d5f7a9c0e2d4f6b8a7c5e3d1f0b2c.Zx8cVb2nMq5wErTy"
 KEY_C = "9a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d.Lk6jHg4fDs2aPoIu"
 SHIPPED = ["1.108.11"]
+STATE_FILE = "/var/lib/litellm-proxy/pool-state.json"
 
 
 def load(path: str) -> dict[str, Any]:

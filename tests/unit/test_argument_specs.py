@@ -49,7 +49,7 @@ def test_ansible_does_not_judge_before_the_validator(name: str) -> None:
 
 def test_secrets_are_marked() -> None:
     secrets = {name for name, option in EVERY_OPTION.items() if option.get("no_log")}
-    assert secrets == {"litellm_proxy_master_key", "litellm_proxy_zai_keys.key"}
+    assert secrets == {"litellm_proxy_master_key", "litellm_proxy_redis_url", "litellm_proxy_zai_keys.key"}
 
 
 @pytest.mark.parametrize(
@@ -75,10 +75,11 @@ def test_nested_fields_are_those_of_the_validator() -> None:
     assert set(POOL_OPTIONS) == validator.POOL_FIELDS
 
 
-def test_limits_that_are_only_recorded_say_so() -> None:
+def test_limits_say_whose_they_are_and_what_becomes_of_the_rest() -> None:
     for field in ("max_parallel_requests", "rpm"):
-        assert "`model_info`" in KEY_OPTIONS[field]["description"]
-        assert "not enforce it yet" in KEY_OPTIONS[field]["description"]
+        assert "one account share it" in " ".join(KEY_OPTIONS[field]["description"].split())
+        assert "waits in the queue" in KEY_OPTIONS[field]["description"]
+        assert "LiteLLM's own" in KEY_OPTIONS[field]["description"]
 
 
 @pytest.mark.parametrize("module", ["litellm_proxy_validate", "litellm_proxy_config"])
@@ -97,8 +98,8 @@ def test_settings_of_the_filters_are_the_variables_of_the_same_name() -> None:
     assert set(SETTINGS) <= set(DEFAULTS)
 
 
-def test_strategies_of_the_validator_are_those_of_the_plugin() -> None:
-    assert tuple(litellm_proxy_config.POOL_STRATEGIES) == validator.POOL_STRATEGIES
+def test_strategies_of_the_validator_are_those_of_the_config() -> None:
+    assert litellm_proxy_config.POOL_STRATEGIES == validator.POOL_STRATEGIES
 
 
 def test_readme_has_the_current_tables(capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,19 @@ def test_listener_of_another_install_is_told_apart(server: socket.socket, monkey
 
 def test_listener_with_the_marker_is_ours(server: socket.socket) -> None:
     assert probe.listener(port_of(server), MARKER)["ours"] is True
+
+
+def test_of_processes_that_share_the_socket_the_one_of_the_role_counts(server: socket.socket) -> None:
+    server.set_inheritable(True)
+    worker = [sys.executable, "-c", "print('up', flush=True); input()"]
+    with subprocess.Popen(worker, close_fds=False, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"up\n"
+        of_the_parent = probe.listener(port_of(server), MARKER)
+        of_the_worker = probe.listener(port_of(server), "print('up'")
+        process.communicate(b"\n")
+    assert (of_the_parent["pid"], of_the_parent["ours"]) == (os.getpid(), True)
+    assert (of_the_worker["pid"], of_the_worker["ours"]) == (process.pid, True)
 
 
 def test_free_port_has_no_listener(server: socket.socket) -> None:

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from litellm_proxy_config import config, credentials
 from litellm_proxy_validate import KEY_FIELDS, LITELLM_STRATEGIES, POOL_FIELDS, POOL_STRATEGIES, faults, warnings
-from role_settings import ENDPOINTS, KEY_A, KEY_B, KEY_C, MASTER_KEY, SHIPPED, key, pool, settings
+from role_settings import ENDPOINTS, KEY_A, KEY_B, KEY_C, MASTER_KEY, SHIPPED, STATE_FILE, key, pool, settings
 
 KEYS, POOLS, MASTER = "litellm_proxy_zai_keys", "litellm_proxy_pools", "litellm_proxy_master_key"
 RELAY = "https://relay.example.com/v1"
+REDIS, REDIS_PASSWORD = "redis://:Tk9wQ2xRb3Bz@redis.internal:6379/0", "Tk9wQ2xRb3Bz"
 PLACEHOLDERS = [
     "CHANGE-ME",
     "changeme",
@@ -198,6 +199,28 @@ FAULTS = [
     case("retries negative", "litellm_proxy_num_retries", "from 0 to 100", num_retries=-1),
     case("cooldown not a number", "litellm_proxy_cooldown_time", "from 0 to 86400", cooldown_time="1m"),
     case("timeout zero", "litellm_proxy_request_timeout", "from 1 to 86400", request_timeout=0),
+    case("queue negative", "litellm_proxy_queue_size", "from 0 to 100000", queue_size=-1),
+    case("queue without end", "litellm_proxy_queue_size", "from 0 to 100000", queue_size="infinity"),
+    case("nobody may wait any time", "litellm_proxy_queue_timeout", "from 1 to 86400", queue_timeout=0),
+    case("no worker", "litellm_proxy_num_workers", "from 1 to 32", num_workers=0),
+    case("too many workers", "litellm_proxy_num_workers", "from 1 to 32", num_workers=33, redis_url=REDIS),
+    case("workers without Redis", "litellm_proxy_num_workers is 2", "limits would not hold", num_workers=2),
+    *(
+        case(f"Redis URL {url!r}", "litellm_proxy_redis_url is malformed", "percent-encode", redis_url=url)
+        for url in (
+            "redis.internal:6379",
+            "http://redis.internal",
+            "redis://",
+            f"redis://:{REDIS_PASSWORD}/x@redis.internal",
+            f"redis://:{REDIS_PASSWORD} @redis.internal",
+            "redis://redis.internal:6379/zero",
+            "redis://redis.internal:6379/0\n",
+            "unix://redis.sock",
+            6379,
+            ["redis://a", "redis://b"],
+        )
+    ),
+    case("Redis with a placeholder", "litellm_proxy_redis_url", "vault", redis_url="redis://:CHANGE-ME@redis.internal"),
     *(
         case(f"version {value}", "litellm_proxy_version", f"banned ({why}", version=value)
         for value, why in {
@@ -225,12 +248,25 @@ FAULTS = [
         "os.environ/",
         config_extra={"general_settings": {"master_key": MASTER_KEY}},
     ),
+    case(
+        "extra with the password of Redis",
+        "litellm_proxy_config_extra",
+        "os.environ/",
+        redis_url=REDIS,
+        config_extra={"router_settings": {"redis_password": REDIS_PASSWORD}},
+    ),
 ]
 
 
 def secrets_of(found: dict[str, Any]) -> set[str]:
     keys = found[KEYS] if isinstance(found[KEYS], list) else []
-    values = [found[MASTER], KEY_A, KEY_B, *(entry.get("key") for entry in keys if isinstance(entry, dict))]
+    values = [
+        found[MASTER],
+        KEY_A,
+        KEY_B,
+        REDIS_PASSWORD,
+        *(entry.get("key") for entry in keys if isinstance(entry, dict)),
+    ]
     return {str(value).strip() for value in values if value}
 
 
@@ -305,9 +341,10 @@ def test_value_of_any_type_is_either_refused_or_can_be_rendered(place: str, valu
     assert [fault for fault in found if not fault.startswith("litellm_proxy_")] == []
     assert all(isinstance(warning, str) for warning in warnings(judged))
     if not found:
-        entries = config(judged, ENDPOINTS)["model_list"]
-        names = [(entry["model_name"], entry["model_info"]["pool"], entry["model_info"]["key"]) for entry in entries]
-        assert [name for triple in names for name in triple if not isinstance(name, str)] == []
+        rendered = config(judged, ENDPOINTS, STATE_FILE)
+        names = [(entry["model_name"], entry["model_info"]["pool"]) for entry in rendered["model_list"]]
+        names += [(entry["name"], entry["account"]) for entry in rendered["glm_pool"]["keys"]]
+        assert [name for pair in names for name in pair if not isinstance(name, str)] == []
         assert [secret for secret in credentials(judged).values() if not isinstance(secret, str)] == []
 
 
@@ -383,6 +420,70 @@ def test_warns_of_coding_plan_keys_until_that_is_acknowledged() -> None:
     assert "litellm_proxy_coding_plan_acknowledged: true" in found[0]
     assert KEY_A not in found[0]
     assert warnings(settings(zai_keys=keys, coding_plan_acknowledged=True)) == []
+
+
+@pytest.mark.parametrize("field", ["max_parallel_requests", "rpm"])
+@pytest.mark.parametrize("other", [None, 5])
+def test_warns_of_different_limits_of_one_account(field: str, other: int | None) -> None:
+    keys = [
+        key("a", KEY_A, account="billing", **{field: "2"}),
+        key("b", KEY_B, account="billing", **{field: other}),
+        key("c", KEY_C, account="other", **{field: 9}),
+    ]
+    (_, warning) = warnings(settings(zai_keys=keys))
+    assert f"keys of one account (billing) have different {field} (a: 2, b: {other or 'none'})" in warning
+    assert "the smallest counts" in warning
+
+
+def test_equal_limits_of_one_account_are_right() -> None:
+    keys = [
+        key("a", KEY_A, account="billing", max_parallel_requests=2, rpm=60),
+        key("b", KEY_B, account="billing", max_parallel_requests="2", rpm="60"),
+        key("c", KEY_C, account="billing", max_parallel_requests=1, state="draining"),
+    ]
+    assert [warning for warning in warnings(settings(zai_keys=keys)) if "different" in warning] == []
+
+
+@pytest.mark.parametrize("strategy", LITELLM_STRATEGIES)
+def test_warns_of_what_litellms_own_strategies_do_not_do(strategy: str) -> None:
+    keys = [key("a", KEY_A, max_parallel_requests=2, rpm=60), key("b", KEY_B)]
+    found = warnings(settings(routing_strategy=strategy, zai_keys=keys, redis_url=REDIS, session_affinity=True))
+    assert [warning.split(" has no effect")[0] for warning in found] == [
+        "max_parallel_requests of a in litellm_proxy_zai_keys",
+        "litellm_proxy_session_affinity",
+        "litellm_proxy_redis_url",
+    ]
+    assert [warning for warning in found if strategy not in warning or "use round-robin, " not in warning] == []
+    assert [warning for warning in found if REDIS_PASSWORD in warning] == []
+
+
+@pytest.mark.parametrize("strategy", POOL_STRATEGIES)
+def test_the_pools_strategies_do_all_of_it(strategy: str) -> None:
+    keys = [key("a", KEY_A, max_parallel_requests=2, rpm=60), key("b", KEY_B)]
+    assert warnings(settings(routing_strategy=strategy, zai_keys=keys, redis_url=REDIS, session_affinity=True)) == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        REDIS,
+        "redis://localhost",
+        "rediss://user:p%40ss@[fd00::1]:6380/1?socket_timeout=2",
+        "unix:///run/redis/redis.sock",
+        f"unix://user@/run/redis.sock?db=1&password={REDIS_PASSWORD}",
+    ],
+)
+def test_redis_urls_and_several_workers(url: str) -> None:
+    assert faults(settings(redis_url=url, num_workers="4"), SHIPPED) == []
+
+
+def test_litellms_own_strategies_may_have_workers_without_redis() -> None:
+    assert faults(settings(routing_strategy="simple-shuffle", num_workers=2), SHIPPED) == []
+
+
+@pytest.mark.parametrize("size", [0, "0", 100_000])
+def test_lengths_of_the_queue(size: object) -> None:
+    assert faults(settings(queue_size=size, queue_timeout=86400), SHIPPED) == []
 
 
 def test_acknowledging_the_coding_plan_silences_nothing_else() -> None:

@@ -46,6 +46,10 @@ USER = re.compile(r"(?!root$)[a-z_][a-z0-9_-]{0,31}")
 PATH = re.compile(r"(/|~/)[A-Za-z0-9._+@/-]+")
 STRONG_MASTER_KEY = re.compile(r"sk-[A-Za-z0-9_-]{32,}")
 URL = re.compile(r"https?://[^\s/?#@]+[^\s?#@]*")
+REDIS_URL = re.compile(
+    r"(?:rediss?://(?:[^\s/?#@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/\d*)?"
+    r"|unix://(?:[^\s/?#@]*@)?/[^\s?#@]+)(?:\?[^\s#]*)?"
+)
 
 Settings = Mapping[str, Any]
 
@@ -69,6 +73,7 @@ def faults(settings: Settings, shipped_versions: Sequence[str]) -> list[str]:
         *_strategy(settings),
         *_version(settings, shipped_versions),
         *_numbers(settings),
+        *_redis(settings),
         *_listen_host(settings),
         *_service(settings),
         *_master_key(settings),
@@ -94,6 +99,8 @@ def warnings(settings: Settings) -> list[str]:
                 f"litellm_proxy_zai_keys: {_listed(names)} are active keys of one account ({account}). Z.AI limits "
                 "requests per account and model, so they add no capacity; keep one active, or correct 'account'."
             )
+    found.extend(_unequal_limits(settings))
+    found.extend(_without_the_scheduler(settings))
     coding = [str(key.get("name", "?")) for key in active if key.get("plan", "general") == "coding"]
     if coding and not settings["litellm_proxy_coding_plan_acknowledged"]:
         found.append(
@@ -130,15 +137,36 @@ def _version(settings: Settings, shipped: Sequence[str]) -> Iterator[str]:
 def _numbers(settings: Settings) -> Iterator[str]:
     limits = {
         "litellm_proxy_port": (1024, 65535),
+        "litellm_proxy_queue_size": (0, 100_000),
+        "litellm_proxy_queue_timeout": (1, 86400),
         "litellm_proxy_num_retries": (0, 100),
         "litellm_proxy_cooldown_time": (0, 86400),
         "litellm_proxy_request_timeout": (1, 86400),
+        "litellm_proxy_num_workers": (1, 32),
         "litellm_proxy_stop_timeout": (1, 86400),
         "litellm_proxy_start_timeout": (10, 3600),
     }
     for name, (lowest, highest) in limits.items():
         if not _whole_number(settings[name], lowest, highest):
             yield f"{name} is {settings[name]!r}: use a whole number from {lowest} to {highest}."
+
+
+def _redis(settings: Settings) -> Iterator[str]:
+    name, url = "litellm_proxy_redis_url", settings["litellm_proxy_redis_url"]
+    workers = settings["litellm_proxy_num_workers"]
+    if url is None or url == "":
+        if _scheduled(settings) and _whole_number(workers, 2, 32):
+            yield (
+                f"litellm_proxy_num_workers is {workers} without {name}: each worker would count for itself and limits "
+                f"would not hold; set {name}, or use 1 worker."
+            )
+    elif not isinstance(url, str) or not REDIS_URL.fullmatch(url):
+        yield (
+            f"{name} is malformed: use redis://, rediss:// (TLS) or unix://, such as redis://:PASSWORD@HOST:6379/0; "
+            "percent-encode special characters of the password, and keep it in the vault."
+        )
+    elif PLACEHOLDER.search(_password(url)):
+        yield f"{name} has a placeholder as password: put the real one into the vault (ansible-vault edit)."
 
 
 def _listen_host(settings: Settings) -> Iterator[str]:
@@ -292,14 +320,62 @@ def _config_extra(settings: Settings) -> Iterator[str]:
     if not isinstance(extra, Mapping):
         yield f"{name} must be a mapping of LiteLLM's config.yaml."
         return
+    redis_url = settings["litellm_proxy_redis_url"]
     secrets = [
         ("litellm_proxy_master_key", settings["litellm_proxy_master_key"]),
+        ("litellm_proxy_redis_url", redis_url),
+        ("litellm_proxy_redis_url (the password)", _password(redis_url) if isinstance(redis_url, str) else ""),
         *((f"key {key.get('name')}", key.get("key")) for key in _mappings(settings["litellm_proxy_zai_keys"])),
     ]
     text = repr(extra)
     for owner, secret in secrets:
         if isinstance(secret, str) and len(secret) >= 8 and secret in text:
             yield f"{name} holds the value of {owner}: config.yaml carries no secret, refer to it by os.environ/."
+
+
+def _unequal_limits(settings: Settings) -> Iterator[str]:
+    accounts: dict[str, list[Mapping[str, Any]]] = {}
+    for key in _mappings(settings["litellm_proxy_zai_keys"]):
+        if _state(key) == "active":
+            accounts.setdefault(str(key.get("account") or key.get("name", "?")), []).append(key)
+    for account, keys in accounts.items():
+        for field in ("max_parallel_requests", "rpm"):
+            if len({str(key.get(field) or "none") for key in keys}) > 1:
+                given = _listed([f"{key.get('name', '?')}: {key.get(field) or 'none'}" for key in keys])
+                yield (
+                    f"litellm_proxy_zai_keys: keys of one account ({account}) have different {field} ({given}). The "
+                    "account has one limit, so the smallest counts; give all of them the same, or correct 'account'."
+                )
+
+
+def _without_the_scheduler(settings: Settings) -> Iterator[str]:
+    strategy = settings["litellm_proxy_routing_strategy"]
+    if _scheduled(settings):
+        return
+    limited = [
+        str(key.get("name", "?"))
+        for key in _mappings(settings["litellm_proxy_zai_keys"])
+        if _state(key) == "active" and key.get("max_parallel_requests")
+    ]
+    unused = [
+        *([f"max_parallel_requests of {_listed(limited)} in litellm_proxy_zai_keys"] if limited else []),
+        *(f"litellm_proxy_{name}" for name in ("session_affinity", "redis_url") if settings[f"litellm_proxy_{name}"]),
+    ]
+    for what in unused:
+        yield (
+            f"{what} has no effect with litellm_proxy_routing_strategy {strategy}, one of LiteLLM's own: use "
+            f"{', '.join(POOL_STRATEGIES[:-1])} or {POOL_STRATEGIES[-1]}, or leave it out."
+        )
+
+
+def _scheduled(settings: Settings) -> bool:
+    return settings["litellm_proxy_routing_strategy"] in POOL_STRATEGIES
+
+
+def _password(url: str) -> str:
+    """The password in a Redis URL, before the host or as a parameter; empty without one."""
+    found = re.search(r"://[^/?#@]*?:([^/?#@]*)@|[?&]password=([^&#]*)", url)
+    return (found[1] or found[2] or "") if found else ""
 
 
 def _placeholder(value: object) -> bool:

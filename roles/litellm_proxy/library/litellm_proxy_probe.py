@@ -77,11 +77,23 @@ def listening_inodes(port: int) -> set[str]:
 
 
 def listener(port: int, marker: str) -> dict[str, Any]:
-    """Who listens on `port`; empty when nobody does, without a name when it is hidden from this user."""
+    """Who listens on `port`; empty when nobody does, without a name when it is hidden from this user.
+
+    Of several processes that share the socket, as workers do, the one that this role started.
+    """
     inodes = listening_inodes(port)
     if not inodes:
         return {}
-    wanted = {f"socket:[{inode}]" for inode in inodes}
+    found = holders({f"socket:[{inode}]" for inode in inodes}, marker)
+    if not found:
+        hidden = {"pid": 0, "name": "a process of another user", "user": "unknown"}
+        return {**hidden, "ours": False, "other_install": False}
+    return max(found, key=lambda holder: (holder["ours"], holder["other_install"], -holder["pid"]))
+
+
+def holders(wanted: set[str], marker: str) -> list[dict[str, Any]]:
+    """The processes that have one of the sockets open."""
+    found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit():
             continue
@@ -97,14 +109,16 @@ def listener(port: int, marker: str) -> dict[str, Any]:
             user = pwd.getpwuid(uid).pw_name
         except KeyError:
             user = str(uid)
-        return {
-            "pid": int(process.name),
-            "name": name,
-            "user": user,
-            "ours": marker in command,
-            "other_install": OTHER_INSTALL in command,
-        }
-    return {"pid": 0, "name": "a process of another user", "user": "unknown", "ours": False, "other_install": False}
+        found.append(
+            {
+                "pid": int(process.name),
+                "name": name,
+                "user": user,
+                "ours": marker in command,
+                "other_install": OTHER_INSTALL in command,
+            }
+        )
+    return found
 
 
 def main() -> None:

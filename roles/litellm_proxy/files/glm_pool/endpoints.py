@@ -26,11 +26,11 @@ def make_application(pool: KeyPool) -> Starlette:
     """The ASGI application that serves `PATHS`."""
     gauges = metrics.KeyGauges(lambda: snapshot(pool))
 
-    async def show_status(request: Request) -> Response:
+    async def show_status(_: Request) -> Response:
         await pool.start()
         return JSONResponse(status(pool))
 
-    async def show_metrics(request: Request) -> Response:
+    async def show_metrics(_: Request) -> Response:
         await pool.start()
         return Response(metrics.exposition(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
 

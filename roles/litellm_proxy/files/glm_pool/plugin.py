@@ -1,6 +1,7 @@
 """Puts the pool scheduler into LiteLLM: below it the transport, around it the ASGI wrapper, beside it the log."""
 
 import atexit
+import contextlib
 import logging
 import os
 import sys
@@ -54,6 +55,8 @@ def install() -> KeyPool | None:
     _replace_transport(lambda direct: PoolTransport(lambda: pool, upstream, direct, masker))
     _wrap_application(lambda app: PoolMiddleware(app, make_application(pool)))
     atexit.register(pool.save_now)
+    with contextlib.suppress(RuntimeError):  # no event loop where LiteLLM only checks the file
+        pool.start_soon()
     return pool
 
 

@@ -94,7 +94,7 @@ class KeyPool:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._saving = False
         self._dirty = False
-        self._started = False
+        self._starting: asyncio.Future[None] | None = None
         self._names: dict[int, str] = {}
         for pool in settings.pools:
             metrics.WAITING.labels(pool.name).set(0)
@@ -102,16 +102,24 @@ class KeyPool:
     # Life ------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Take over what is known of the keys, and begin to hear of changes; a second call does nothing."""
-        if self._started:
-            return
-        self._started = True
+        """Take over what is known of the keys, and begin to hear of changes; done once, for all who ask."""
+        if self._starting is None:
+            self._starting = asyncio.ensure_future(self._start())
+        if not self._starting.done():
+            await asyncio.shield(self._starting)
+
+    def start_soon(self) -> None:
+        """Start in the background; raises RuntimeError where no event loop runs."""
+        asyncio.get_running_loop()
+        self._spawn(self.start())
+
+    async def _start(self) -> None:
         if self._file:
             self._adopt(self._file.load())
             self._spawn(self._watch_file(self._file))
         if self.store:
             await self.store.start(self)
-            self._spawn(self._read_store(self.store))
+            await self._read_store(self.store)
 
     async def stop(self) -> None:
         """Save, and leave the shared store."""
