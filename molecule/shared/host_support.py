@@ -115,8 +115,10 @@ class Proxy:
 
 
 def heal(proxy: Proxy, control: ControlClient) -> None:
-    """Take every fault back and wait until each key serves again through both APIs."""
+    """Take every fault back, bring every key back into use and wait until each serves through both APIs."""
     control.reset()
+    for name in KEY_VALUES:
+        proxy.call(f"/pool/keys/{name}/enable", {})
     for ask in (proxy.chat, proxy.message):
 
         def all_served(ask: Callable[[], requests.Response] = ask) -> bool:
