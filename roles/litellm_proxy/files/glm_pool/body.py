@@ -44,6 +44,7 @@ OPERATORS = {
     "mock_tool_calls",
     "num_retries",
     "organization",
+    "priority",
     "proxy_server_request",
     "router_settings_override",
     "specific_deployment",

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
 STATES = ("active", "cooling", "probing", "parked", "out", "draining", "disabled")
@@ -70,11 +71,24 @@ def registry(gauges: KeyGauges | None) -> CollectorRegistry:
     """What a scrape reads: this process's metrics, or with several workers the sum of theirs."""
     if not in_several_processes():
         return REGISTRY
+    forget_dead_workers(Path(os.environ["PROMETHEUS_MULTIPROC_DIR"]))
     together = CollectorRegistry()
     MultiProcessCollector(together)  # type: ignore[no-untyped-call]
     if gauges is not None:
         together.register(gauges)
     return together
+
+
+def forget_dead_workers(directory: Path) -> None:
+    """Drop the gauges of workers that were killed: nothing waits there any more."""
+    for file in directory.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+        except PermissionError:
+            continue
 
 
 def exposition(gauges: KeyGauges | None) -> bytes:

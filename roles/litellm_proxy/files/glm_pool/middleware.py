@@ -71,8 +71,8 @@ class PoolMiddleware:
                 await asyncio.wait({served}, timeout=GOODBYE_SECONDS)
                 served.cancel()
             await served
-        except asyncio.CancelledError:
-            if not gone.is_set():
+        except (asyncio.CancelledError, Exception):
+            if not gone.is_set():  # nobody is left to be told
                 raise
         finally:
             watch.cancel()

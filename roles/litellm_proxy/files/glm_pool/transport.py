@@ -204,7 +204,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
 
 
 class MaskingTransport(httpx.AsyncBaseTransport):
-    """Keeps secrets out of error answers where LiteLLM itself chooses the keys.
+    """Keeps secrets out of answers where LiteLLM itself chooses the keys.
 
     Args:
         direct: sends.
@@ -218,16 +218,37 @@ class MaskingTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request of LiteLLM."""
         answer = await self._direct.handle_async_request(request)
-        if answer.status_code < 400:
-            return answer
+        headers = [(n, v) for n, v in answer.headers.multi_items() if n not in ("content-length", "content-encoding")]
+        if answer.headers.get("content-type", "").startswith("text/event-stream"):
+            stream = MaskedStream(answer, self._masker)
+            return httpx.Response(answer.status_code, headers=headers, stream=stream)
         content = self._masker.data(await answer.aread())
         await answer.aclose()
-        headers = [(n, v) for n, v in answer.headers.multi_items() if n not in ("content-length", "content-encoding")]
         return httpx.Response(answer.status_code, headers=headers, content=content)
 
     async def aclose(self) -> None:
         """Close what sends."""
         await self._direct.aclose()
+
+
+class MaskedStream(httpx.AsyncByteStream):
+    """The events of an answer without secrets."""
+
+    def __init__(self, answer: httpx.Response, masker: Masker) -> None:
+        self._answer = answer
+        self._masker = masker
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Whole events, as a secret may be cut in two otherwise."""
+        events = sse.Events()
+        async for part in self._answer.aiter_bytes():
+            for event in events.feed(part):
+                yield self._masker.data(event)
+        yield self._masker.data(events.rest())
+
+    async def aclose(self) -> None:
+        """Close the answer."""
+        await self._answer.aclose()
 
 
 class PooledStream(httpx.AsyncByteStream):
