@@ -54,7 +54,7 @@ def test_the_state_is_for_the_service_alone_and_holds_no_secret(host: Host) -> N
 def test_playbooks_show_the_pool_and_bring_a_key_back(host: Host, proxy: Proxy, pool: ControlClient) -> None:
     pool.set_key("key-b", fault={"code": "1113"})
     assert [proxy.chat().status_code for _ in KEY_VALUES] == [200] * 3
-    name = host.backend.get_pytest_id().removeprefix("ansible://")
+    name = host.backend.get_pytest_id().removeprefix("docker://")
     shown = play("playbooks/status.yml", {}, "--limit", name)
     assert shown.returncode == 0, shown.stdout
     (row,) = [line for line in shown.stdout.splitlines() if "key-b" in line]
