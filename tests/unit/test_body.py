@@ -6,24 +6,29 @@ from types import ModuleType
 import pytest
 from pool_parts import OWNED, plug_in
 
-OPENAI = """
+
+def words(text: str) -> list[str]:
+    return text.split()
+
+
+OPENAI = words("""
     model messages stream stream_options temperature top_p top_k n stop max_tokens max_completion_tokens
     presence_penalty frequency_penalty logit_bias logprobs top_logprobs user seed response_format tools tool_choice
     parallel_tool_calls functions function_call reasoning_effort reasoning verbosity modalities audio prediction
     service_tier store metadata web_search_options prompt_cache_key prompt_cache_retention safety_identifier
-    moderation prompt suffix echo best_of
-""".split()
-ZAI = """
+    prompt_cache_options moderation prompt suffix echo best_of
+""")
+ZAI = words("""
     thinking do_sample request_id user_id tool_stream sensitive_word_check watermark_enabled
-""".split()
-ANTHROPIC = """
+""")
+ANTHROPIC = words("""
     system stop_sequences thinking container mcp_servers context_management output_config output_format betas speed
     inference_geo cache_control anthropic_version anthropic_beta
-""".split()
-RESPONSES = """
+""")
+RESPONSES = words("""
     input instructions include previous_response_id conversation background max_output_tokens max_tool_calls text
-    truncation prompt_cache_key reasoning client_metadata
-""".split()
+    truncation prompt_cache_key reasoning image access_programs background_options client_metadata
+""")
 TRACING = ["litellm_metadata", "litellm_session_id", "litellm_trace_id", "tags", "id"]
 CLIENTS = sorted({*OPENAI, *ZAI, *ANTHROPIC, *RESPONSES, *TRACING})
 
@@ -86,7 +91,13 @@ def test_names_count_at_the_top_of_the_body_only(body: ModuleType) -> None:
 
 
 def test_everything_else_of_the_body_survives(body: ModuleType) -> None:
-    kept = {"model": "glm-5.3", "messages": [{"content": "Grüße \u2028 \\ \" 😀"}], "temperature": 0.1, "n": 2**53, "a": None}
+    kept = {
+        "model": "glm-5.3",
+        "messages": [{"content": 'Grüße \u2028 \\ " 😀'}],
+        "temperature": 0.1,
+        "n": 2**53,
+        "a": None,
+    }
     left, dropped = body.cleaned(json.dumps({"api_key": "x", **kept, "timeout": 1}).encode())
     assert json.loads(left) == kept
     assert sorted(dropped) == ["api_key", "timeout"]

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from pool_parts import mode
 from role_settings import KEY_A, MASTER_KEY
 
 from glm_pool import launch
@@ -61,8 +62,8 @@ def taken_port() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
-def start(port: int, host: str = "127.0.0.1") -> None:
-    launch.main(["--config", "/etc/litellm-proxy/config.yaml", "--host", host, "--port", str(port)])
+def start(port: int, *options: str, host: str = "127.0.0.1") -> None:
+    launch.main(["--config", "/etc/litellm-proxy/config.yaml", "--host", host, "--port", str(port), *options])
 
 
 def refusal(port: int, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
@@ -162,3 +163,66 @@ def test_arguments_are_demanded(capsys: pytest.CaptureFixture[str]) -> None:
         launch.main(["--config", "config.yaml"])
     assert ended.value.code == 2
     assert "--host, --port" in capsys.readouterr().err
+
+
+# Workers -------------------------------------------------------------------------
+
+
+def test_one_worker_is_the_default_and_keeps_its_metrics_to_itself(
+    litellm: FakeLiteLLM, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
+    start(free_port)
+    assert litellm.environment["GLM_POOL_WORKERS"] == "1"
+    assert "PROMETHEUS_MULTIPROC_DIR" not in litellm.environment
+    assert not (tmp_path / "metrics").exists()
+
+
+def test_several_workers_know_how_many_they_are_and_are_given_time_to_start(
+    litellm: FakeLiteLLM, free_port: int
+) -> None:
+    start(free_port, "--num-workers", "3")
+    (call,) = litellm.calls
+    assert call["args"][-4:] == ["--num_workers", "3", "--timeout_worker_healthcheck", "120"]
+    assert litellm.environment["GLM_POOL_WORKERS"] == "3"
+    assert "PROMETHEUS_MULTIPROC_DIR" not in litellm.environment
+
+
+def test_several_workers_write_their_metrics_into_one_directory_that_is_empty_and_theirs(
+    litellm: FakeLiteLLM, free_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "run" / "metrics"
+    directory.mkdir(parents=True)
+    (directory / "counter_17.db").write_text("of a worker before")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
+    start(free_port, "--num-workers", "2")
+    assert litellm.environment["PROMETHEUS_MULTIPROC_DIR"] == str(directory)
+    assert list(directory.iterdir()) == []
+    assert mode(directory) == "0700"
+
+
+def test_directory_of_the_metrics_is_made_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tmp_path / "run" / "metrics"
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(directory))
+    launch.prepare_workers(2)
+    launch.prepare_workers(2)
+    assert directory.is_dir()
+
+
+def test_number_of_workers_is_a_number(free_port: int, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        start(free_port, "--num-workers", "many")
+    assert ended.value.code == 2
+    assert "--num-workers" in capsys.readouterr().err
+
+
+def test_metrics_of_running_workers_survive_a_start_that_is_refused(
+    taken_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "metrics").mkdir()
+    (tmp_path / "metrics" / "counter_17.db").write_text("of a worker that runs")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / "metrics"))
+    with pytest.raises(SystemExit):
+        start(taken_port, "--num-workers", "2")
+    assert (tmp_path / "metrics" / "counter_17.db").exists()
+    capsys.readouterr()

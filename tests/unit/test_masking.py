@@ -77,7 +77,7 @@ def test_without_secrets_everything_stays() -> None:
 
 
 def test_message_is_masked(log: Log) -> None:
-    log.logger.warning(f"upstream said: {KEY_A}")  # noqa: G004
+    log.logger.warning(f"upstream said: {KEY_A}")
     assert log.text == f"upstream said: {MASK}\n"
 
 

@@ -133,6 +133,12 @@ def test_section_that_the_role_writes_is_understood() -> None:
     found = parse(config(role, ENDPOINTS, STATE_FILE)["glm_pool"], credentials(role))
     assert found.pools == (Pool("glm-pool", "glm-5.3", ("claude-*",)), Pool("flash", "glm-5.3-flash"))
     first, *others = found.keys
-    assert (first.value, first.account, first.weight, first.max_parallel_requests, first.rpm) == (KEY_A, "x", 2.0, 2, 60)
+    assert (first.value, first.account, first.weight, first.max_parallel_requests, first.rpm) == (
+        KEY_A,
+        "x",
+        2.0,
+        2,
+        60,
+    )
     assert [(k.name, k.value, k.state) for k in others] == [("b", "", "draining"), ("c", "", "disabled")]
     assert (found.queue_size, found.redis_url, found.state_file) == (5, REDIS, STATE_FILE)

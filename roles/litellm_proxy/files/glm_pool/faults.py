@@ -76,7 +76,8 @@ STATUS_OF_TYPES = {
 """The HTTP status that an error stands for where there is neither a code nor a status, as in a stream."""
 
 _RESET = re.compile(r"(\d{4})-(\d\d)-(\d\d)[ T](\d\d):(\d\d)(?::(\d\d))?")
-_CODE_IN_TEXT = re.compile(r"\[(1\d{3})\]|\bcode\W{1,3}(1\d{3})\b", re.IGNORECASE)
+_CODE_IN_TEXT = re.compile(r"\W*(?:\[(1\d{3})\]|(?:\w+\W{1,3}){0,2}\bcode\W{1,3}(1\d{3})\b)", re.IGNORECASE)
+"""At the beginning only: further on a message may quote what the client wrote."""
 
 
 def rest(fault: Fault, failures: int, longest: float) -> float:
@@ -175,8 +176,7 @@ def _code(error: Mapping[str, Any], message: str) -> str:
     for stated in (error.get("code"), error.get("type")):
         if str(stated).isdigit():
             return str(stated)
-    found = _CODE_IN_TEXT.search(message)
-    if found:
+    if found := _CODE_IN_TEXT.match(message):
         return found.group(1) or found.group(2)
     return STATUS_OF_TYPES.get(str(error.get("type")), "")
 

@@ -19,8 +19,18 @@ Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 KEY_HEADER = b"x-litellm-pool-key"
-ENDS = ("/chat/completions", "/completions", "/messages", "/count_tokens", "/responses")
-"""Paths of requests that the pool serves."""
+ENDS = (
+    "/chat/completions",
+    "/completions",
+    "/messages",
+    "/count_tokens",
+    "/responses",
+    "/responses/compact",
+    "/embeddings",
+    ":generateContent",
+    ":streamGenerateContent",
+)
+"""Paths whose requests name a model; all others are LiteLLM's own business."""
 GOODBYE_SECONDS = 5.0
 """How long LiteLLM may take to clear up after a client that has gone."""
 
@@ -51,14 +61,15 @@ class PoolMiddleware:
         if self.pages is not None and is_ours(scope["path"]):
             await self.pages(scope, receive, send)
             return
-        if scope["method"] != "POST" or not scope["path"].rstrip("/").endswith(ENDS):
+        if scope["method"] != "POST":
             await self.app(scope, receive, send)
             return
         state = begin()
         body = await _whole_body(receive)
         if body is None:
             return
-        body = _prepare(scope, body, state)
+        if scope["path"].rstrip("/").endswith(ENDS):
+            body = _prepare(scope, body, state)
         gone = asyncio.Event()
         answer = Answer(send, state, api_of(scope["path"]))
         served = asyncio.ensure_future(self.app(scope, _replay(body, gone), answer.send))

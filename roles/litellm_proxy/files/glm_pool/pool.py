@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 import uuid
 import zlib
@@ -67,8 +68,9 @@ class SharedLimits:
     def _part(self, name: str, limit: int) -> int:
         members = max(self._store.members, self._least_members, 1)
         whole, rest = divmod(limit, members)
-        # what does not divide goes to other processes for other names
-        return whole + ((self._store.rank + zlib.crc32(name.encode())) % members < rest)
+        # what does not divide goes to other processes for other names; before the store was reached nobody has a rank
+        rank = self._store.rank if self._store.members > 1 else os.getpid()
+        return whole + ((rank + zlib.crc32(name.encode())) % members < rest)
 
 
 class KeyPool:
@@ -96,6 +98,7 @@ class KeyPool:
         self._dirty = False
         self._starting: asyncio.Future[None] | None = None
         self._names: dict[int, str] = {}
+        self._giving: set[int] = set()  # leases on their way back to the store
         for pool in settings.pools:
             metrics.WAITING.labels(pool.name).set(0)
 
@@ -174,7 +177,9 @@ class KeyPool:
 
     def out_of_tries(self, ticket: Ticket) -> Refusal:
         """The refusal of a request that has failed as often as it may."""
-        return self.scheduler.out_of_tries(ticket)
+        refusal = self.scheduler.out_of_tries(ticket)
+        self._refused(ticket, refusal)
+        return refusal
 
     def _borrow(self, ticket: Ticket) -> Lease:
         outcome = self.scheduler.borrow(ticket)
@@ -184,10 +189,12 @@ class KeyPool:
         return outcome
 
     async def _granted(self, ticket: Ticket) -> Lease:
+        future = self._listen(ticket)
         outcome: Lease | Refusal | None = self.scheduler.enter(ticket)
         while True:
             if outcome is None:
-                outcome = await self._wait(ticket)
+                outcome = await self._wait(ticket, future)
+            self._schedule()
             if isinstance(outcome, Refusal):
                 self._refused(ticket, outcome)
                 raise Unavailable(outcome)
@@ -195,10 +202,11 @@ class KeyPool:
             if refused is None:
                 return outcome
             retry_in = refused.retry_in or ASK_AGAIN_SECONDS.get(refused.reason, 1.0)
+            future = self._listen(ticket)
             outcome = self.scheduler.undo(outcome, refused.reason, retry_in)
-            self._schedule()
 
-    async def _wait(self, ticket: Ticket) -> Lease | Refusal:
+    def _listen(self, ticket: Ticket) -> "asyncio.Future[Lease | Refusal]":
+        """What comes of the ticket should it have to wait; before it does, so that nothing is missed."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Lease | Refusal] = loop.create_future()
 
@@ -209,6 +217,9 @@ class KeyPool:
                 loop.call_soon(self._put_back, outcome)
 
         ticket.notify = notify
+        return future
+
+    async def _wait(self, ticket: Ticket, future: "asyncio.Future[Lease | Refusal]") -> Lease | Refusal:
         queue = self.scheduler.queues[ticket.pool]
         metrics.WAITING.labels(ticket.pool).set(queue.count)
         logger.info("event=queued pool=%s waiting=%d", ticket.pool, queue.count)
@@ -354,7 +365,10 @@ class KeyPool:
 
     def _put_back(self, lease: Lease) -> None:
         name = self._names.pop(lease.number, None)
+        if lease.number in self._giving:
+            return
         if self.store is not None and name is not None and lease.open:
+            self._giving.add(lease.number)
             self._spawn(self._give(self.store, name, lease))
             return
         self.scheduler.release(lease)
@@ -365,6 +379,7 @@ class KeyPool:
         try:
             await store.give(name)
         finally:
+            self._giving.discard(lease.number)
             self.scheduler.release(lease)
             self._schedule()
 
@@ -439,6 +454,9 @@ class KeyPool:
             while self._dirty:
                 self._dirty = False
                 await asyncio.to_thread(file.save, self._records())
+        except asyncio.CancelledError:
+            self._dirty = True  # it may not have come to its turn; `stop` saves once more
+            raise
         finally:
             self._saving = False
 

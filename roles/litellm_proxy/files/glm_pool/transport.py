@@ -91,6 +91,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
         state.works.add(work)
         try:
             return await work
+        except asyncio.CancelledError:
+            if work.done() and not work.cancelled() and work.exception() is None:
+                await work.result().aclose()  # the answer came as the client went
+            raise
         finally:
             state.works.discard(work)
 
@@ -292,6 +296,10 @@ class PooledStream(httpx.AsyncByteStream):
                 if self._ended:
                     await self._drain()
                 return None
+        rest = self._events.rest().strip()
+        # an error may come without its blank line, or without being an event at all
+        if fault := self._fault_in(rest) or self._fault_in(b"data: " + rest):
+            return fault
         return faults.connection("the upstream closed the stream before any content")
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
@@ -333,8 +341,13 @@ class PooledStream(httpx.AsyncByteStream):
         try:
             part = await anext(self._parts)
         except StopAsyncIteration:
-            rest = self._events.rest()
-            return ([rest] if rest.strip() else []), faults.connection("the upstream closed the stream too early")
+            rest = self._events.rest().strip()
+            if rest and (fault := self._fault_in(rest)):
+                return [], fault
+            if sse.ends(rest):
+                self._ended = True
+                return [rest + b"\n\n"], None
+            return [], faults.connection("the upstream closed the stream too early")
         except httpx.TimeoutException as error:
             return [], faults.connection(_words(error), timeout=True)
         except (httpx.HTTPError, httpx.StreamError) as error:
