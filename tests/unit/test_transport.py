@@ -607,7 +607,7 @@ async def test_upstream_that_does_not_close_after_the_last_event_keeps_nobody_wa
         body = Body(*events, ...)
         rig.upstream.script = [stream(body)]
         assert await rig.read(url) == (200, b"".join(events))
-        assert rig.idle
+        await rig.comes_to_rest()  # after the settling: there it is not over yet
         assert body.closed
 
 

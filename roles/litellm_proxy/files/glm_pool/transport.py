@@ -179,6 +179,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             return fault
         pool.answered(lease)
         pool.release(lease)
+        await asyncio.sleep(0)  # who waits for the slot goes first: LiteLLM takes milliseconds for what comes now
         return httpx.Response(200, headers=_returned(upstream), content=content)
 
     def _addressed(
@@ -278,7 +279,8 @@ class PooledStream(httpx.AsyncByteStream):
         self._events = sse.Events()
         self._parts = upstream.aiter_bytes()
         self._head: list[bytes] = []
-        self._ended = False
+        self._ended = False  # the last event was there
+        self._exhausted = False  # the upstream has closed after it
         self._over = False
         self._closing: asyncio.Task[None] | None = None
 
@@ -333,7 +335,7 @@ class PooledStream(httpx.AsyncByteStream):
             return
         self._over = True
         self._state.streams.discard(self)
-        self._pool.release(self._lease, settle=not self._ended)
+        self._pool.release(self._lease, settle=not self._exhausted)
         self._closing = asyncio.ensure_future(self._upstream.aclose())
 
     async def _more(self) -> tuple[list[bytes], Fault | None]:
@@ -371,10 +373,12 @@ class PooledStream(httpx.AsyncByteStream):
         with contextlib.suppress(asyncio.TimeoutError, httpx.HTTPError, httpx.StreamError):
             await asyncio.wait_for(self._exhaust(), TAIL_SECONDS)
         self._finish()
+        await asyncio.sleep(0)  # who waits for the slot goes first
 
     async def _exhaust(self) -> None:
         async for _ in self._parts:
             pass
+        self._exhausted = True
 
     def _fault_in(self, event: bytes) -> Fault | None:
         if not sse.may_be_error(event):
