@@ -6,7 +6,7 @@ import pytest
 
 from glm_pool.client_errors import ClientError, api_of, in_stream, of_request, unavailable
 from glm_pool.faults import Fault, Kind
-from glm_pool.scheduler import Reason, Refusal
+from glm_pool.tickets import Reason, Refusal
 
 RATE = Fault(Kind.TRANSIENT, "1302", 429, "Rate limit reached", of_model=True)
 QUOTA = Fault(Kind.QUOTA, "1308", 429, "Usage limit reached")

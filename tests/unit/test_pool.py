@@ -13,13 +13,15 @@ from pool_parts import VALUES, FakeClock, in_loop, key, settings, turns, until
 from prometheus_client import REGISTRY
 
 from glm_pool import pool as module
+from glm_pool import shared_limits
 from glm_pool.faults import Fault, Kind
 from glm_pool.health import Record, State
 from glm_pool.limits import WINDOW
-from glm_pool.pool import KeyPool, SharedLimits, Unavailable
-from glm_pool.scheduler import Lease, Reason, Ticket
+from glm_pool.pool import KeyPool, Unavailable
 from glm_pool.settings import Key, Pool
 from glm_pool.shared import Claim, Listener, Refused, StoreAway
+from glm_pool.shared_limits import SharedLimits
+from glm_pool.tickets import Lease, Reason, Ticket
 
 RATE = Fault(Kind.TRANSIENT, "1302", 429, "", of_model=True)
 ACCOUNT = Fault(Kind.ACCOUNT, "1113", 429, "")
@@ -879,11 +881,11 @@ def test_slots_that_others_leave_are_ours_while_the_store_answers() -> None:
 
 def test_slots_that_others_held_are_respected_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("glm_pool.pool.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("glm_pool.shared_limits.time.monotonic", lambda: now[0])
     shared = limits(0, 2, elsewhere=3)
     assert shared.slots("a", 4) == 1
     assert limits(0, 2, elsewhere=2).slots("a", 4) == 2
-    now[0] += module.OUTAGE_GRACE_SECONDS
+    now[0] += shared_limits.OUTAGE_GRACE_SECONDS
     assert shared.slots("a", 4) == 2
 
 

@@ -11,8 +11,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault, Kind
-from glm_pool.scheduler import LONGEST_LOOK_AHEAD, Lease, Reason, Refusal, Scheduler, Standing, Ticket
+from glm_pool.lanes import Standing
+from glm_pool.scheduler import LONGEST_LOOK_AHEAD, Scheduler
 from glm_pool.settings import Key, Pool, Settings
+from glm_pool.tickets import Lease, Reason, Refusal, Ticket
 
 HOUR = 3600.0
 TRANSIENT = Fault(Kind.TRANSIENT, "1302", 429, "", of_model=True)

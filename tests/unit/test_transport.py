@@ -13,7 +13,7 @@ from pool_parts import ANTHROPIC_BASE, OPENAI_BASE, VALUES, in_loop, key, settin
 from prometheus_client import REGISTRY
 
 from glm_pool import pool as pool_module
-from glm_pool import transport as module
+from glm_pool import streams
 from glm_pool.health import State
 from glm_pool.masking import MASK, Masker
 from glm_pool.pool import KeyPool
@@ -184,7 +184,7 @@ class Rig:
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "SETTLE_SECONDS", 0.02)
-    monkeypatch.setattr(module, "TAIL_SECONDS", 0.05)
+    monkeypatch.setattr(streams, "TAIL_SECONDS", 0.05)
 
 
 def error_of(content: bytes, api: str = "openai") -> dict[str, Any]:

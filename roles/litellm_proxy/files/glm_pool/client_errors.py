@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from glm_pool.faults import Fault, Kind
-from glm_pool.scheduler import Reason, Refusal
+from glm_pool.tickets import Reason, Refusal
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
 

@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import os
 import time
 import uuid
-import zlib
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,12 @@ from glm_pool import metrics
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault, Kind
 from glm_pool.health import Health, Record, State
-from glm_pool.scheduler import Lease, Refusal, Scheduler, Ticket
+from glm_pool.scheduler import Scheduler
 from glm_pool.settings import Settings
 from glm_pool.shared import Claim, Refused, SharedStore, StoreAway
+from glm_pool.shared_limits import SharedLimits
 from glm_pool.state_file import StateFile
+from glm_pool.tickets import Lease, Refusal, Ticket
 
 logger = logging.getLogger("glm_pool")
 
@@ -26,8 +26,6 @@ SETTLE_SECONDS = 0.2
 ASK_AGAIN_SECONDS = {"turn": 0.03, "slots": 0.25, "rate": 1.0, "probe": 0.5}
 """When to ask the shared store again, where it does not say."""
 WATCH_SECONDS = 1.0
-OUTAGE_GRACE_SECONDS = 30.0
-"""How long slots that other processes held when the store went away are taken to be held."""
 
 
 class Unavailable(Exception):
@@ -36,41 +34,6 @@ class Unavailable(Exception):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason.value)
         self.refusal = refusal
-
-
-class SharedLimits:
-    """This process's share of the limits: what others leave while the store answers, an even part while not.
-
-    Args:
-        store: the shared store.
-        least_members: processes that there are at least, for the time before the store was ever reached.
-    """
-
-    def __init__(self, store: SharedStore, least_members: int) -> None:
-        self._store = store
-        self._least_members = least_members
-        self.away_since = time.monotonic()
-
-    def slots(self, meter: str, limit: int) -> int:
-        """See `limits.Share`."""
-        elsewhere = self._store.elsewhere(meter)
-        if self._store.connected:
-            return limit - elsewhere
-        part = self._part(meter, limit)
-        if time.monotonic() - self.away_since < OUTAGE_GRACE_SECONDS:
-            part -= max(0, elsewhere - (limit - part))
-        return part
-
-    def rpm(self, rate: str, limit: int) -> int:
-        """See `limits.Share`."""
-        return limit if self._store.connected else self._part(rate, limit)
-
-    def _part(self, name: str, limit: int) -> int:
-        members = max(self._store.members, self._least_members, 1)
-        whole, rest = divmod(limit, members)
-        # what does not divide goes to other processes for other names; before the store was reached nobody has a rank
-        rank = self._store.rank if self._store.members > 1 else os.getpid()
-        return whole + ((rank + zlib.crc32(name.encode())) % members < rest)
 
 
 class KeyPool:

@@ -7,201 +7,24 @@ whose requests wait for them. A *ticket* is a request that wants a lane, a *leas
 It always holds that no ticket waits while a lane is free that it could use.
 """
 
-import enum
 import heapq
 import itertools
 import math
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault
 from glm_pool.health import Health
+from glm_pool.lanes import CountedKey, Lane, Line, Standing
 from glm_pool.limits import Meter, Rate, Share, Whole
-from glm_pool.settings import Key, Pool, Settings
+from glm_pool.settings import Settings
+from glm_pool.tickets import BORROWED, Lease, Reason, Refusal, Ticket, Waiting
 from glm_pool.turns import Turns
 
 LONGEST_LOOK_AHEAD = 30.0
 """Seconds after which a parked key is looked at again, in case the wall clock was set."""
 SESSIONS_KEPT = 10_000
-FIRST_GUESS = 1.0
-"""Seconds that a slot is taken to be held before the first answer was seen."""
-
-
-BORROWED = "borrowed"
-
-
-class Standing(enum.Enum):
-    """What a lane can do for a ticket now."""
-
-    FREE = "free"
-    BUSY = "busy"  # all slots are in use, or a probe is under way
-    RESTING = "resting"  # until a known moment
-    GONE = "gone"  # until someone acts
-
-
-class Reason(enum.Enum):
-    """Why a ticket gets no lane."""
-
-    QUEUE_FULL = "queue_full"
-    QUEUE_TIMEOUT = "queue_timeout"
-    TRIED = "every_key_failed"  # each key was tried, or can not return in time
-    RESTING = "keys_resting"  # no key returns in time
-    NO_KEY = "no_key_in_service"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A ticket's end without a lane; `retry_after` in seconds, None when no key returns by itself."""
-
-    reason: Reason
-    retry_after: float | None
-
-
-class CountedKey:
-    """A key and what it is doing, over all models."""
-
-    def __init__(self, settings: Key, health: Health) -> None:
-        self.settings = settings
-        self.health = health
-        self.in_flight = 0
-        self.last_use = 0
-        self.lanes: list[Lane] = []
-
-    @property
-    def name(self) -> str:
-        """The key's name."""
-        return self.settings.name
-
-
-class Lane:
-    """A key on one model."""
-
-    def __init__(self, key: CountedKey, model: str, meter: Meter, rate: Rate, health: Health) -> None:
-        self.key = key
-        self.model = model
-        self.meter = meter
-        self.rate = rate
-        self.health = health
-        self.in_flight = 0
-        self.closed_until = 0.0
-        self.standing = Standing.GONE
-        self.wakes_at = math.inf
-
-    @property
-    def healths(self) -> tuple[Health, Health]:
-        """What has to be well for the lane to be used."""
-        return (self.key.health, self.health)
-
-    @property
-    def weight(self) -> float:
-        """See `turns.Chooseable`."""
-        return self.key.settings.weight
-
-    @property
-    def key_in_flight(self) -> int:
-        """See `turns.Chooseable`."""
-        return self.key.in_flight
-
-    @property
-    def last_use(self) -> int:
-        """See `turns.Chooseable`."""
-        return self.key.last_use
-
-
-@dataclass(eq=False)
-class Ticket:
-    """A request that wants a lane.
-
-    Attributes:
-        pool: name of the pool.
-        notify: called with the lease or the refusal when the ticket had to wait.
-        tried: names of keys that failed it; they are not used again.
-        session: keeps to one key while that has a slot; None for no wish.
-        arrived: seconds since the epoch.
-        waited: seconds spent waiting in earlier tries.
-    """
-
-    pool: str
-    notify: "Callable[[Lease | Refusal], None]"
-    arrived: float
-    tried: set[str] = field(default_factory=set)
-    session: str | None = None
-    waited: float = 0.0
-    number: int = 0
-    waiting: bool = False
-    began: float = 0.0
-    deadline: float = math.inf
-
-
-@dataclass(eq=False)
-class Lease:
-    """A ticket's hold on a slot; ends with `Scheduler.release`."""
-
-    number: int
-    ticket: Ticket
-    lane: Lane
-    began: float
-    waited: float
-    probes: tuple[Health, ...]
-    choice: str
-    open: bool = True
-
-    @property
-    def counted(self) -> bool:
-        """False for a lease without a slot, see `Scheduler.borrow`."""
-        return self.choice != BORROWED
-
-
-class Waiting:
-    """The waiting tickets of one pool, first come first served."""
-
-    def __init__(self, pool: Pool) -> None:
-        self.pool = pool
-        self.count = 0
-        self._fresh: list[tuple[int, Ticket]] = []
-        self._again: list[tuple[int, Ticket]] = []  # those that failed with some key: few, and choosy
-
-    def add(self, ticket: Ticket) -> None:
-        """Take in a ticket at the place of its number."""
-        ticket.waiting = True
-        self.count += 1
-        heapq.heappush(self._again if ticket.tried else self._fresh, (ticket.number, ticket))
-
-    def remove(self, ticket: Ticket) -> None:
-        """Take out a ticket; its entry is dropped when it comes up."""
-        ticket.waiting = False
-        self.count -= 1
-        if ticket.tried:
-            self._again = [item for item in self._again if item[1] is not ticket]
-            heapq.heapify(self._again)
-
-    def heads(self) -> Iterator[Ticket]:
-        """The tickets that may be next: the first that takes any lane, and all that do not."""
-        while self._fresh and not self._fresh[0][1].waiting:
-            heapq.heappop(self._fresh)
-        if self._fresh:
-            yield self._fresh[0][1]
-        yield from (ticket for _, ticket in self._again)
-
-    def all(self) -> list[Ticket]:
-        """Every waiting ticket, the first come first."""
-        entries = {number: ticket for number, ticket in self._fresh + self._again if ticket.waiting}
-        return [entries[number] for number in sorted(entries)]
-
-
-class Line:
-    """Everything on one model."""
-
-    def __init__(self, model: str, turns: Turns[Lane]) -> None:
-        self.model = model
-        self.turns = turns
-        self.lanes: list[Lane] = []
-        self.queues: list[Waiting] = []
-        self.usable = 0  # lanes that are free or busy
-        self.in_flight = 0
-        self.hold = FIRST_GUESS  # mean seconds that a slot is held
 
 
 class Scheduler:

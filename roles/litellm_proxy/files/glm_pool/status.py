@@ -6,8 +6,8 @@ from typing import Any
 
 from glm_pool import metrics
 from glm_pool.health import Health, State
+from glm_pool.lanes import CountedKey, Lane
 from glm_pool.pool import KeyPool
-from glm_pool.scheduler import CountedKey, Lane
 
 ORDER = ("active", "probing", "cooling", "parked", "out", "draining", "disabled")
 """States from well to worst; a key shows the worst of its models."""

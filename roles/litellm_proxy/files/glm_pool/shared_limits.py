@@ -1,0 +1,45 @@
+"""How much of each limit a process may use beside others."""
+
+import os
+import time
+import zlib
+
+from glm_pool.shared import SharedStore
+
+OUTAGE_GRACE_SECONDS = 30.0
+"""How long slots that other processes held when the store went away are taken to be held."""
+
+
+class SharedLimits:
+    """This process's share of the limits: what others leave while the store answers, an even part while not.
+
+    Args:
+        store: the shared store.
+        least_members: processes that there are at least, for the time before the store was ever reached.
+    """
+
+    def __init__(self, store: SharedStore, least_members: int) -> None:
+        self._store = store
+        self._least_members = least_members
+        self.away_since = time.monotonic()
+
+    def slots(self, meter: str, limit: int) -> int:
+        """See `limits.Share`."""
+        elsewhere = self._store.elsewhere(meter)
+        if self._store.connected:
+            return limit - elsewhere
+        part = self._part(meter, limit)
+        if time.monotonic() - self.away_since < OUTAGE_GRACE_SECONDS:
+            part -= max(0, elsewhere - (limit - part))
+        return part
+
+    def rpm(self, rate: str, limit: int) -> int:
+        """See `limits.Share`."""
+        return limit if self._store.connected else self._part(rate, limit)
+
+    def _part(self, name: str, limit: int) -> int:
+        members = max(self._store.members, self._least_members, 1)
+        whole, rest = divmod(limit, members)
+        # what does not divide goes to other processes for other names; before the store was reached nobody has a rank
+        rank = self._store.rank if self._store.members > 1 else os.getpid()
+        return whole + ((rank + zlib.crc32(name.encode())) % members < rest)
