@@ -25,6 +25,9 @@ SETTLE_SECONDS = 0.2
 """An answer that was cut short still counts at the upstream until it notices."""
 ASK_AGAIN_SECONDS = {"turn": 0.03, "slots": 0.25, "rate": 1.0, "probe": 0.5}
 """When to ask the shared store again, where it does not say."""
+MAKE_WAY_SECONDS = 0.003
+"""Pause before LiteLLM works on an answer while others wait: it takes the event loop for milliseconds, in which slots
+that came free at the same time would stay empty."""
 WATCH_SECONDS = 1.0
 
 
@@ -213,6 +216,17 @@ class KeyPool:
             asyncio.get_running_loop().call_later(SETTLE_SECONDS, self._put_back, lease)
         else:
             self._put_back(lease)
+
+    def crowded(self, lease: Lease) -> bool:
+        """Whether requests wait for the model of a lease."""
+        return any(queue.count for queue in self.scheduler.lines[lease.lane.model].queues)
+
+    async def hand_on(self, lease: Lease) -> None:
+        """Give back the slot of a whole answer, and let those who wait for one go first."""
+        crowded = self.crowded(lease)
+        self.release(lease)
+        if crowded:
+            await asyncio.sleep(MAKE_WAY_SECONDS)
 
     def answered(self, lease: Lease) -> None:
         """The upstream answers the request: the key works."""

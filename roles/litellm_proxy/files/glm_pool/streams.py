@@ -11,7 +11,7 @@ from glm_pool import client_errors, faults, sse
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault
 from glm_pool.masking import Masker
-from glm_pool.pool import KeyPool
+from glm_pool.pool import MAKE_WAY_SECONDS, KeyPool
 from glm_pool.request_state import RequestState
 from glm_pool.tickets import Lease
 
@@ -137,8 +137,10 @@ class PooledStream(httpx.AsyncByteStream):
         """Let the upstream close first, so that the slot is free there when it is free here."""
         with contextlib.suppress(asyncio.TimeoutError, httpx.HTTPError, httpx.StreamError):
             await asyncio.wait_for(self._exhaust(), TAIL_SECONDS)
+        crowded = self._pool.crowded(self._lease)
         self._finish()
-        await asyncio.sleep(0)  # who waits for the slot goes first
+        if crowded:
+            await asyncio.sleep(MAKE_WAY_SECONDS)
 
     async def _exhaust(self) -> None:
         async for _ in self._parts:

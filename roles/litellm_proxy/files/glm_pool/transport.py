@@ -176,8 +176,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         if fault:
             return fault
         pool.answered(lease)
-        pool.release(lease)
-        await asyncio.sleep(0)  # who waits for the slot goes first: LiteLLM takes milliseconds for what comes now
+        await pool.hand_on(lease)
         return httpx.Response(200, headers=_returned(upstream), content=content)
 
     def _addressed(
