@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PORT
 
-.PHONY: help setup demo demo-stop deploy check remove test test-fast lint unit molecule bench lock docs clean
+.PHONY: help setup demo demo-stop deploy check remove test test-fast lint unit pool molecule bench lock docs clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ check: setup ## show what deploy would change, and change nothing
 	@ansible-playbook site.yml --check --diff $(ARGS)
 
 test: setup ## install what the tests need and run them all
-	@scripts/test.sh lint unit demo molecule
+	@scripts/test.sh lint unit pool demo molecule
 
 test-fast: setup ## lint and unit tests only
 	@scripts/test.sh lint unit
@@ -36,11 +36,14 @@ lint: setup ## the linters only
 unit: setup ## the unit tests only
 	@scripts/test.sh unit
 
+pool: setup ## the tests of the pool inside LiteLLM, before a simulated Z.AI, only
+	@scripts/test.sh pool
+
 molecule: setup ## the scenarios on test hosts in Docker only
 	@scripts/test.sh molecule
 
-bench: setup ## measure how long a deploy takes
-	@scripts/bench.sh
+bench: setup ## measure deploy, pool and scheduler (ARGS=pool for one, ARGS="pool --quick")
+	@scripts/bench.sh $(ARGS)
 
 lock: setup ## compile every requirements file anew
 	@scripts/lock.sh
@@ -50,4 +53,4 @@ docs: setup ## write the table of variables into README.md
 
 clean: ## remove the tool chain and the demo
 	@scripts/demo.sh stop
-	@rm -rf .venv .demo
+	@rm -rf .venv .demo .cache
