@@ -222,6 +222,25 @@ def test_redis_dies_under_load(pair: Pair) -> None:
     assert_within_limits(pair.rigs[0], answers)
 
 
+def test_redis_dies_while_one_host_has_every_slot(pair: Pair) -> None:
+    """The other host's share is its own again once those requests can have ended: nobody waits for ever."""
+    pair.rigs[0].fault(hang=50, times=2)
+    held = [pair.clients[1].send("openai") for _ in range(6)]
+    pair.control.wait_for(lambda stats: stats["total"]["in_flight"] == 6)
+    wait_until(lambda: pair.rigs[0].status().model("one")["account_in_flight"] == 2, 5)
+    pair.redis.stop()
+    try:
+        pair.wait_for(connected=False, within=10)
+        for request in held:
+            request.leave()
+        pair.control.wait_for(lambda stats: stats["total"]["in_flight"] == 0)
+        answers = together([partial(client.ask, "anthropic", timeout=100) for client in pair.clients])
+    finally:
+        pair.redis.start()
+    assert [answer.status for answer in answers] == [200, 200], answers
+    assert pair.control.stats()["total"]["refusals"] == 0
+
+
 def test_killed_process_gives_its_slots_back(pair: Pair) -> None:
     """kill -9 with every slot in use: within the time of the leases all of them are the other host's.
 

@@ -104,6 +104,10 @@ OWNED |= {"metadata", "mock_response", "model_info", "rpm", "tags", "weight"}
 """Some of what LiteLLM calls its own."""
 
 
+REFUSED = ("api_base", "azure_ad_token", "langfuse_host")
+"""Some of what LiteLLM refuses."""
+
+
 def owned(name: str) -> bool:
     """Stands for LiteLLM's `is_litellm_owned_kwarg`."""
     return name in OWNED or name.startswith("_litellm_")
@@ -116,6 +120,8 @@ def plug_in(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "litellm.types": {},
         "litellm.types.utils": {"is_litellm_owned_kwarg": owned},
         "litellm.proxy": {},
+        "litellm.proxy.auth": {},
+        "litellm.proxy.auth.auth_utils": {"_BANNED_REQUEST_BODY_PARAMS": REFUSED},
         "litellm.proxy._types": {
             "LitellmUserRoles": type("LitellmUserRoles", (), {"PROXY_ADMIN": "proxy_admin"}),
             "ProxyException": ProxyException,
@@ -126,6 +132,9 @@ def plug_in(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         module = ModuleType(module_name)
         vars(module).update(content)
         monkeypatch.setitem(sys.modules, module_name, module)
+        parent, _, child = module_name.rpartition(".")
+        if parent:
+            setattr(sys.modules[parent], child, module)
     package = importlib.import_module("glm_pool")
     for dependent in ("auth", "body", "endpoints", "middleware"):
         monkeypatch.delitem(sys.modules, f"glm_pool.{dependent}", raising=False)

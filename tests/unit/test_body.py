@@ -142,3 +142,17 @@ def test_session_stands_in_what_claude_code_calls_the_user(body: ModuleType, use
 @pytest.mark.parametrize("document", [{}, {"metadata": None}, {"metadata": "x"}, {"metadata": []}, {"metadata": {}}])
 def test_request_may_belong_to_no_session(body: ModuleType, document: dict[str, object]) -> None:
     assert body.session_of({"x-session-id": ""}, document) is None
+
+
+@pytest.mark.parametrize("field", ["metadata", "litellm_metadata"])
+@pytest.mark.parametrize("as_text", [False, True], ids=["mapping", "text"])
+def test_names_that_litellm_refuses_are_dropped_within_metadata(body: ModuleType, field: str, as_text: bool) -> None:
+    inner = {"user_id": "u", "langfuse_host": "http://elsewhere", "api_base": "http://elsewhere"}
+    content = {"model": "m", field: json.dumps(inner) if as_text else inner}
+    cleaned, dropped = body.cleaned(json.dumps(content).encode())
+    assert json.loads(cleaned) == {"model": "m", field: {"user_id": "u"}}
+    assert dropped == [f"{field}.langfuse_host", f"{field}.api_base"]
+
+
+def test_names_that_litellm_refuses_are_dropped(body: ModuleType) -> None:
+    assert body.cleaned(b'{"azure_ad_token": "x", "model": "m"}') == (b'{"model":"m"}', ["azure_ad_token"])

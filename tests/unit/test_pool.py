@@ -883,10 +883,23 @@ def test_slots_that_others_held_are_respected_for_a_while(monkeypatch: pytest.Mo
     now = [100.0]
     monkeypatch.setattr("glm_pool.shared_limits.time.monotonic", lambda: now[0])
     shared = limits(0, 2, elsewhere=3)
+    shared.connection_changed()
     assert shared.slots("a", 4) == 1
     assert limits(0, 2, elsewhere=2).slots("a", 4) == 2
     now[0] += shared_limits.OUTAGE_GRACE_SECONDS
     assert shared.slots("a", 4) == 2
+
+
+def test_even_part_holds_a_while_longer_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("glm_pool.shared_limits.time.monotonic", lambda: now[0])
+    store = Store()
+    shared = SharedLimits(store, 1)
+    assert shared.slots("a", 4) == 4
+    now[0] += shared.connection_changed()
+    assert shared.slots("a", 4) == 4
+    shared.connection_changed()
+    assert shared.slots("a", 4) == 2  # the others may not have told the store yet what they sent meanwhile
 
 
 def test_window_of_the_rate_has_a_margin() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import orjson
+from litellm.proxy.auth import auth_utils
 from litellm.types.utils import is_litellm_owned_kwarg
 
 CLIENTS_OWN = {
@@ -34,6 +35,8 @@ OPERATORS = {
     "extra_query",
     "fallbacks",
     "headers",
+    "litellm_embedding_config",
+    "litellm_params",
     "max_retries",
     "mock_delay",
     "mock_response",
@@ -53,13 +56,17 @@ OPERATORS = {
     "user_config",
 }
 """Names that route, address or authenticate, whether LiteLLM lists them or not."""
+REFUSED = frozenset(getattr(auth_utils, "_BANNED_REQUEST_BODY_PARAMS", ()))
+"""Names that LiteLLM itself refuses, by a bare status 500."""
+NESTED = ("metadata", "litellm_metadata")
+"""Fields within which LiteLLM refuses the same names."""
 HEADERS = {b"x-litellm-timeout", b"x-litellm-stream-timeout", b"x-litellm-num-retries"}
 """Request headers to the same effect."""
 
 
 def is_operators(name: str) -> bool:
     """Whether a field of a body is not the client's to set."""
-    return name in OPERATORS or (name not in CLIENTS_OWN and bool(is_litellm_owned_kwarg(name)))
+    return name in OPERATORS or name in REFUSED or (name not in CLIENTS_OWN and bool(is_litellm_owned_kwarg(name)))
 
 
 def cleaned(body: bytes) -> tuple[bytes, list[str]]:
@@ -76,10 +83,28 @@ def cleaned(body: bytes) -> tuple[bytes, list[str]]:
     if not isinstance(document, dict):
         return body, []
     dropped = [name for name in document if is_operators(name)]
+    kept = {name: value for name, value in document.items() if name not in dropped}
+    for field in NESTED:
+        inner, names = _cleaned_within(kept.get(field))
+        if names:
+            kept[field] = inner
+            dropped += [f"{field}.{name}" for name in names]
     if not dropped:
         return body, []
-    kept = {name: value for name, value in document.items() if name not in dropped}
     return orjson.dumps(kept) if strict else json.dumps(kept).encode(), dropped
+
+
+def _cleaned_within(value: Any) -> tuple[Any, list[str]]:
+    """A mapping, or the text of one, without the names that LiteLLM refuses; and these names."""
+    if isinstance(value, str) and value.lstrip().startswith("{"):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return value, []
+    if not isinstance(value, dict):
+        return value, []
+    names = [name for name in value if name in OPERATORS or name in REFUSED]
+    return {name: inner for name, inner in value.items() if name not in names}, names
 
 
 def session_of(headers: Mapping[str, str], document: Mapping[str, Any]) -> str | None:

@@ -278,10 +278,14 @@ class KeyPool:
 
     def on_connection(self, connected: bool) -> None:
         """See `shared.Listener`."""
-        if self._limits and not connected:
-            self._limits.away_since = time.monotonic()
+        if self._limits:
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._limits.connection_changed() + 0.01, self._shares_changed)
         if connected and self.store:
             self._spawn(self._read_store(self.store))
+        self._shares_changed()
+
+    def _shares_changed(self) -> None:
         self.scheduler.shares_changed()
         self._schedule()
 

@@ -26,6 +26,7 @@ class RequestState:
         faults: key name and fault of each failed try.
         key: name of the key that was used last.
         error: what the client is told if LiteLLM ends the request with an error.
+        ended: the error by which each pool has ended the request, by the pool's name.
         works: tasks that wait for a key or for the upstream.
         streams: answers that are being read.
     """
@@ -35,6 +36,7 @@ class RequestState:
     faults: list[tuple[str, Fault]] = field(default_factory=list)
     key: str | None = None
     error: ClientError | None = None
+    ended: dict[str, ClientError] = field(default_factory=dict)
     works: "set[asyncio.Task[object]]" = field(default_factory=set)
     streams: set[Closable] = field(default_factory=set)
 

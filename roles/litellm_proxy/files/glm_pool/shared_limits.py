@@ -1,13 +1,16 @@
 """How much of each limit a process may use beside others."""
 
+import math
 import os
 import time
 import zlib
 
 from glm_pool.shared import SharedStore
 
-OUTAGE_GRACE_SECONDS = 30.0
+OUTAGE_GRACE_SECONDS = 5.0
 """How long slots that other processes held when the store went away are taken to be held."""
+RETURN_GRACE_SECONDS = 3.0
+"""How long the even part holds after the store came back: until then others may not have told it what they sent."""
 
 
 class SharedLimits:
@@ -21,17 +24,21 @@ class SharedLimits:
     def __init__(self, store: SharedStore, least_members: int) -> None:
         self._store = store
         self._least_members = least_members
-        self.away_since = time.monotonic()
+        self._changed = -math.inf
+
+    def connection_changed(self) -> float:
+        """Note that the store came back or went away; returns the seconds until the share changes once more."""
+        self._changed = time.monotonic()
+        return RETURN_GRACE_SECONDS if self._store.connected else OUTAGE_GRACE_SECONDS
 
     def slots(self, meter: str, limit: int) -> int:
         """See `limits.Share`."""
         elsewhere = self._store.elsewhere(meter)
-        if self._store.connected:
-            return limit - elsewhere
+        since = time.monotonic() - self._changed
         part = self._part(meter, limit)
-        if time.monotonic() - self.away_since < OUTAGE_GRACE_SECONDS:
-            part -= max(0, elsewhere - (limit - part))
-        return part
+        if self._store.connected:
+            return limit - elsewhere if since >= RETURN_GRACE_SECONDS else min(part, limit - elsewhere)
+        return part - max(0, elsewhere - (limit - part)) if since < OUTAGE_GRACE_SECONDS else part
 
     def rpm(self, rate: str, limit: int) -> int:
         """See `limits.Share`."""

@@ -103,6 +103,8 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def _serve(self, request: httpx.Request, body: bytes, target: Target, state: RequestState) -> httpx.Response:
         pool = self._pool()
         await pool.start()
+        if target.pool in state.ended:  # LiteLLM tries again with a request that it changed: the answer stands
+            return self._end(state.ended[target.pool], target, state)
         ticket = pool.ticket(target.pool, state.tried, state.session)
         while True:
             try:
@@ -117,6 +119,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             state.key = lease.lane.key.name
             outcome = await self._try(pool, lease, request, body, target, state)
             if isinstance(outcome, httpx.Response):
+                state.error = None
                 return outcome
             pool.failed(lease, outcome)
             pool.release(lease, settle=outcome.code in ("timeout", "connection"))
@@ -125,8 +128,10 @@ class PoolTransport(httpx.AsyncBaseTransport):
             state.faults.append((lease.lane.key.name, outcome))
 
     def _end(self, error: ClientError, target: Target, state: RequestState) -> httpx.Response:
-        state.error = error
-        return httpx.Response(error.status, headers=error.headers(), content=error.body(target.api))
+        state.error = state.ended[target.pool] = error
+        # the client is told the status itself; to some, such as 422, LiteLLM has answers of its own
+        status = 400 if 400 < error.status < 500 and error.status != 429 else error.status
+        return httpx.Response(status, headers=error.headers(), content=error.body(target.api))
 
     async def _try(
         self, pool: KeyPool, lease: Lease, request: httpx.Request, body: bytes, target: Target, state: RequestState
