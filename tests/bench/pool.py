@@ -29,7 +29,7 @@ START_SECONDS = 180.0
 STARTS_AT_ONCE = os.cpu_count() or 1
 """A start takes one core for some ten seconds."""
 WARM_UP_SECONDS = 4.0
-LIMIT_SECONDS = 15 * 60
+LIMIT_SECONDS = 25 * 60
 
 QUIET_CORES = 0.2
 """Other work on the machine that leaves the figures alone."""

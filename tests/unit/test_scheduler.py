@@ -325,6 +325,16 @@ def test_those_who_wait_are_told_when_the_last_key_goes_for_long() -> None:
     assert desk.refusal(waiting).reason is Reason.RESTING
 
 
+def test_a_retry_is_told_when_the_last_key_that_it_has_not_tried_goes() -> None:
+    desk = Desk(key("a", 1), key("b", 1))
+    first, second = desk.ask(), desk.ask()
+    desk.fail(first, SERVER)
+    desk.later(1.1)
+    assert desk.waits(first)
+    desk.scheduler.fail(desk.lease(second), ACCOUNT)
+    assert desk.refusal(first).reason is Reason.TRIED
+
+
 def test_those_who_wait_go_on_waiting_for_a_key_that_rests_shortly() -> None:
     desk = Desk(key("a", 1), queue_timeout=60.0)
     running, waiting = desk.ask(), desk.ask()

@@ -25,6 +25,7 @@ from glm_pool.turns import Turns
 LONGEST_LOOK_AHEAD = 30.0
 """Seconds after which a parked key is looked at again, in case the wall clock was set."""
 SESSIONS_KEPT = 10_000
+USABLE = (Standing.FREE, Standing.BUSY)
 
 
 class Scheduler:
@@ -99,7 +100,7 @@ class Scheduler:
         well = [
             lane
             for lane in line.lanes
-            if lane.standing in (Standing.FREE, Standing.BUSY)
+            if lane.standing in USABLE
             and lane.key.name not in ticket.tried
             and not any(health.recovering for health in lane.healths)
         ]
@@ -228,7 +229,7 @@ class Scheduler:
         for lane in lanes:
             standing, seconds = self._look(lane, now)
             line = self.lines[lane.model]
-            was_usable, usable = (s in (Standing.FREE, Standing.BUSY) for s in (lane.standing, standing))
+            was_usable, usable = (s in USABLE for s in (lane.standing, standing))
             line.usable += usable - was_usable
             lane.standing = standing
             if seconds < math.inf and now + seconds < lane.wakes_at:
@@ -238,7 +239,7 @@ class Scheduler:
                 line.turns.offer(lane)
             else:
                 line.turns.withdraw(lane)
-            if was_usable and not line.usable:
+            if was_usable and not usable:
                 self._give_up(line)
 
     def _look(self, lane: Lane, now: float) -> tuple[Standing, float]:
@@ -273,7 +274,7 @@ class Scheduler:
 
     def _hopeless(self, ticket: Ticket, line: Line, patience: float) -> Refusal | None:
         """The refusal of a ticket that no lane can serve within its patience, None when one may."""
-        if line.usable and not ticket.tried:
+        if line.usable > sum(lane.standing in USABLE for lane in self._tried_lanes(ticket, line)):
             return None
         left = [lane for lane in line.lanes if lane.key.name not in ticket.tried]
         seconds = self.return_time(left)
@@ -286,13 +287,22 @@ class Scheduler:
         return Refusal(Reason.NO_KEY if retry_after is None else Reason.RESTING, retry_after)
 
     def _give_up(self, line: Line) -> None:
-        """The last usable lane has gone: tickets that can not be served in time need not wait."""
+        """A usable lane has gone: tickets that can not be served in time need not wait.
+
+        Those that have tried keys are asked one by one. Of the others none is refused unless all are; who has waited
+        for longer is told at the end of his own time.
+        """
         now = self.clock.monotonic()
+        nobody = not line.usable and self.return_time(line.lanes) > self.settings.queue_timeout
         for queue in line.queues:
-            for ticket in queue.all():
+            for ticket in queue.all() if nobody else queue.again():
                 if refusal := self._hopeless(ticket, line, ticket.deadline - now):
                     queue.remove(ticket)
                     ticket.notify(refusal)
+
+    def _tried_lanes(self, ticket: Ticket, line: Line) -> list[Lane]:
+        names = [name for name in ticket.tried if name in self.keys]
+        return [lane for name in names for lane in self.keys[name].lanes if lane.model == line.model]
 
     def _expected(self, line: Line, queue: Waiting) -> float:
         """Seconds until a request that comes now would have its turn, as far as can be told."""

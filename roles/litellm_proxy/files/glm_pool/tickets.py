@@ -109,6 +109,10 @@ class Waiting:
             yield self._fresh[0][1]
         yield from (ticket for _, ticket in self._again)
 
+    def again(self) -> list[Ticket]:
+        """The waiting tickets that have tried some key."""
+        return [ticket for _, ticket in sorted(self._again, key=lambda item: item[0])]
+
     def all(self) -> list[Ticket]:
         """Every waiting ticket, the first come first."""
         entries = {number: ticket for number, ticket in self._fresh + self._again if ticket.waiting}
