@@ -1,6 +1,7 @@
 """The pool at work: the scheduler in the event loop, with its file, its log lines, its metrics and its shared store."""
 
 import asyncio
+import gc
 import logging
 import time
 import uuid
@@ -89,6 +90,9 @@ class KeyPool:
         if self.store:
             await self.store.start(self)
             await self._read_store(self.store)
+        # LiteLLM's 750,000 objects are there to stay: looking through all of them would stop every request for half a
+        # second, once, after the first few dozen
+        gc.freeze()
 
     async def stop(self) -> None:
         """Save, and leave the shared store."""
