@@ -71,6 +71,6 @@ CASES = (
         seconds=25,
     ),
     Case("unequal", "3 keys of 1, 2 and 5, 16 clients", _keys(1, 2, 5), clients=16, seconds=25),
-    Case("pools", "2 pools on 3 keys of 2, 6 clients each", _keys(2, 2, 2), 12, 14, pools=("glm-pool-a", "glm-pool-b")),
-    Case("workers", "2 workers with Redis, 3 keys of 2, 12 clients", _keys(2, 2, 2), 12, 14, workers=2),
+    Case("pools", "2 pools on 3 keys of 2, 6 clients each", _keys(2, 2, 2), 12, 25, pools=("glm-pool-a", "glm-pool-b")),
+    Case("workers", "2 workers with Redis, 3 keys of 2, 12 clients", _keys(2, 2, 2), 12, 25, workers=2),
 )
