@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pytest
@@ -49,6 +50,15 @@ def shared(proxy: Proxy) -> dict[str, Any]:
     return found
 
 
+def takes_part(proxy: Proxy) -> bool:
+    return shared(proxy) == {"connected": True, "members": 4}
+
+
+def wait_for_each(proxies: list[Proxy], look: Callable[[Proxy], bool]) -> None:
+    for proxy in proxies:
+        wait_until(partial(look, proxy))
+
+
 def load(proxies: list[Proxy], number: int, clients: int = 24) -> list[int]:
     """Statuses of so many requests, which the clients send to the hosts in turns, over both APIs."""
 
@@ -66,8 +76,7 @@ def most_in_flight(control: ControlClient) -> int:
 
 
 def test_every_process_takes_part(proxies: list[Proxy]) -> None:
-    for proxy in proxies:
-        wait_until(lambda proxy=proxy: shared(proxy) == {"connected": True, "members": 4})  # type: ignore[misc]
+    wait_for_each(proxies, takes_part)
 
 
 def test_limits_hold_over_hosts_and_workers(proxies: list[Proxy], upstream: ControlClient) -> None:
@@ -114,21 +123,18 @@ def lost(ask: Callable[[], requests.Response]) -> bool:
 
 
 def test_the_pool_goes_on_without_redis_and_recovers(proxies: list[Proxy], upstream: ControlClient) -> None:
-    for proxy in proxies:
-        wait_until(lambda proxy=proxy: shared(proxy) == {"connected": True, "members": 4})  # type: ignore[misc]
+    wait_for_each(proxies, takes_part)
     before = [proxy.journal().count("is away") for proxy in proxies]
     simulator_host().check_output("systemctl stop shared-redis")
     try:
-        for proxy in proxies:
-            wait_until(lambda proxy=proxy: not shared(proxy)["connected"])  # type: ignore[misc]
+        wait_for_each(proxies, lambda proxy: not shared(proxy)["connected"])
         assert load(proxies, 60) == [200] * 60
         assert most_in_flight(upstream) <= SLOTS
         told = [proxy.journal().count("is away") - count for proxy, count in zip(proxies, before, strict=True)]
         assert told == [2, 2], "each worker says it once"
     finally:
         simulator_host().check_output("systemctl start shared-redis")
-    for proxy in proxies:
-        wait_until(lambda proxy=proxy: shared(proxy) == {"connected": True, "members": 4})  # type: ignore[misc]
+    wait_for_each(proxies, takes_part)
     assert load(proxies, 60) == [200] * 60
     assert most_in_flight(upstream) == SLOTS
     assert all("invented-a83c51fe" not in proxy.journal() for proxy in proxies)

@@ -10,23 +10,13 @@ from glm_pool.tickets import Reason, Refusal
 
 OPENAI, ANTHROPIC = "openai", "anthropic"
 
-_ANTHROPIC_TYPES = {
-    400: "invalid_request_error",
-    401: "authentication_error",
-    403: "permission_error",
-    404: "not_found_error",
-    413: "request_too_large",
-    429: "rate_limit_error",
-    529: "overloaded_error",
-}
 _OPENAI_TYPES = {
-    400: "invalid_request_error",
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
-    413: "invalid_request_error",
     429: "rate_limit_error",
 }
+_ANTHROPIC_TYPES = {**_OPENAI_TYPES, 413: "request_too_large", 529: "overloaded_error"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +37,10 @@ class ClientError:
 
     def document(self, api: str) -> dict[str, Any]:
         """The body in the format of an API, `openai` or `anthropic`."""
+        types = _ANTHROPIC_TYPES if api == ANTHROPIC else _OPENAI_TYPES
+        kind = types.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
         if api == ANTHROPIC:
-            kind = _ANTHROPIC_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
             return {"type": "error", "error": {"type": kind, "code": self.code, "message": self.message}}
-        kind = _OPENAI_TYPES.get(self.status, "invalid_request_error" if self.status < 500 else "api_error")
         return {"error": {"message": self.message, "type": kind, "param": None, "code": self.code}}
 
     def body(self, api: str) -> bytes:
@@ -102,12 +92,8 @@ def unavailable(pool: str, refusal: Refusal, faults: list[tuple[str, Fault]]) ->
         return ClientError(429, refusal.reason.value, f"Pool {pool} {what}.{again}", seconds)
     if refusal.reason is Reason.TRIED:
         said = "; ".join(f"{key}: {fault.code}" for key, fault in faults)
-        status = _status_of(faults)
-        if status == 503 and seconds is None:
-            return ClientError(503, refusal.reason.value, f"No key of pool {pool} could serve the request ({said}).")
-        return ClientError(
-            status, refusal.reason.value, f"No key of pool {pool} could serve the request ({said}).{again}", seconds
-        )
+        message = f"No key of pool {pool} could serve the request ({said}).{again}"
+        return ClientError(_status_of(faults), refusal.reason.value, message, seconds)
     if refusal.reason is Reason.RESTING:
         return ClientError(429, refusal.reason.value, f"Every key of pool {pool} is resting.{again}", seconds)
     return ClientError(

@@ -1,7 +1,5 @@
 """The pool's own pages: status, metrics, and bringing a key back into use. All need the master key."""
 
-import hmac
-import os
 from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
@@ -10,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from glm_pool import metrics
-from glm_pool.auth import MASTER_KEY_VARIABLE
+from glm_pool.auth import is_master_key
 from glm_pool.pool import KeyPool
 from glm_pool.status import snapshot, status
 
@@ -57,8 +55,8 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def _with_master_key(endpoint: Endpoint) -> Endpoint:
     async def guarded(request: Request) -> Response:
         header = request.headers.get("authorization", "")
-        presented = header.removeprefix("Bearer ").strip() or request.headers.get("x-api-key", "")
-        if not hmac.compare_digest(presented.encode(), os.environ[MASTER_KEY_VARIABLE].encode()):
+        presented = header if header.removeprefix("Bearer ").strip() else request.headers.get("x-api-key", "")
+        if not is_master_key(presented):
             return JSONResponse(
                 _error(
                     "Authentication failed: send the master key as 'Authorization: Bearer KEY'.", "authentication_error"

@@ -7,9 +7,11 @@ import enum
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+from glm_pool.masking import Masker
 
 
 class Kind(enum.Enum):
@@ -41,6 +43,10 @@ class Fault:
     message: str
     of_model: bool = False
     until: float | None = None
+
+    def masked(self, masker: Masker) -> "Fault":
+        """The fault without secrets in its message."""
+        return replace(self, message=masker.text(self.message))
 
 
 HOUR = 3600.0

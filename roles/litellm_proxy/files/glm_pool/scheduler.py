@@ -111,8 +111,7 @@ class Scheduler:
 
     def out_of_tries(self, ticket: Ticket) -> Refusal:
         """The refusal of a ticket that may not try again."""
-        back = self.return_time(self.lines[self.queues[ticket.pool].pool.model].lanes)
-        return Refusal(Reason.TRIED, None if back == math.inf else max(1.0, back))
+        return Refusal(Reason.TRIED, self._retry_after(self.lines[self.queues[ticket.pool].pool.model]))
 
     def leave(self, ticket: Ticket) -> None:
         """A waiting ticket's client has gone."""
@@ -280,11 +279,15 @@ class Scheduler:
         seconds = self.return_time(left)
         if seconds <= patience and seconds < math.inf:
             return None
-        back = self.return_time(line.lanes)
-        retry_after = None if back == math.inf else max(back, 1.0)
+        retry_after = self._retry_after(line)
         if ticket.tried:
             return Refusal(Reason.TRIED, retry_after)
         return Refusal(Reason.NO_KEY if retry_after is None else Reason.RESTING, retry_after)
+
+    def _retry_after(self, line: Line) -> float | None:
+        """Seconds until a key returns, None when none does by itself."""
+        back = self.return_time(line.lanes)
+        return None if back == math.inf else max(1.0, back)
 
     def _give_up(self, line: Line) -> None:
         """A usable lane has gone: tickets that can not be served in time need not wait.
@@ -301,8 +304,10 @@ class Scheduler:
                     ticket.notify(refusal)
 
     def _tried_lanes(self, ticket: Ticket, line: Line) -> list[Lane]:
-        names = [name for name in ticket.tried if name in self.keys]
-        return [lane for name in names for lane in self.keys[name].lanes if lane.model == line.model]
+        return [self._lane(name, line.model) for name in ticket.tried if name in self.keys]
+
+    def _lane(self, name: str, model: str) -> Lane:
+        return next(lane for lane in self.keys[name].lanes if lane.model == model)
 
     def _expected(self, line: Line, queue: Waiting) -> float:
         """Seconds until a request that comes now would have its turn, as far as can be told."""
@@ -320,10 +325,8 @@ class Scheduler:
         name = self._homes.get((line.model, ticket.session))
         if name is None or name in ticket.tried:
             return None
-        return next(
-            (lane for lane in self.keys[name].lanes if lane.model == line.model and lane.standing is Standing.FREE),
-            None,
-        )
+        lane = self._lane(name, line.model)
+        return lane if lane.standing is Standing.FREE else None
 
     def _settle(self, ticket: Ticket, lane: Lane) -> None:
         """Remember the session's lane; one that is only full for now keeps its sessions."""
@@ -332,7 +335,7 @@ class Scheduler:
         home = (lane.model, ticket.session)
         name = self._homes.pop(home, None)
         if name is not None and name not in ticket.tried:
-            old = next(other for other in self.keys[name].lanes if other.model == lane.model)
+            old = self._lane(name, lane.model)
             if old.standing is Standing.BUSY:
                 lane = old
         self._homes[home] = lane.key.name

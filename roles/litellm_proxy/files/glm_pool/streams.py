@@ -151,11 +151,7 @@ class PooledStream(httpx.AsyncByteStream):
         if not sse.may_be_error(event):
             return None
         fault = faults.from_success(sse.payload(event), self._clock.wall())
-        if fault is None:
-            return None
-        return Fault(
-            fault.kind, fault.code, fault.status, self._masker.text(fault.message), fault.of_model, fault.until
-        )
+        return fault and fault.masked(self._masker)
 
     def _report(self, fault: Fault) -> bytes:
         self._pool.failed(self._lease, fault)

@@ -155,7 +155,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         if isinstance(outcome, Fault):
             if upstream is not None:
                 await upstream.aclose()
-            return self._masked(outcome)
+            return outcome.masked(self._masker)
         return outcome
 
     async def _read(
@@ -202,11 +202,6 @@ class PoolTransport(httpx.AsyncBaseTransport):
             headers=headers,
             content=body,
             extensions={"timeout": limits},
-        )
-
-    def _masked(self, fault: Fault) -> Fault:
-        return Fault(
-            fault.kind, fault.code, fault.status, self._masker.text(fault.message), fault.of_model, fault.until
         )
 
 
