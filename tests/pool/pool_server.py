@@ -35,9 +35,9 @@ POOLS = [
 
 
 @cache
-def litellm_python() -> Path:
-    """The interpreter of a virtual environment made from the role's lock."""
-    made = subprocess.run([ROOT / "scripts/litellm-venv.sh"], stdout=subprocess.PIPE, text=True, check=True)
+def litellm_python(version: str) -> Path:
+    """The interpreter of a virtual environment made from the role's lock of a version."""
+    made = subprocess.run([ROOT / "scripts/litellm-venv.sh", version], stdout=subprocess.PIPE, text=True, check=True)
     return Path(made.stdout.strip().splitlines()[-1]) / "bin/python"
 
 
@@ -94,19 +94,22 @@ class PoolServer:
     Args:
         directory: the generation: config.yaml, credentials/, plugins/ and the log lie there.
         settings: the role's settings.
+        shared: directory of what instances of one host share, the keys' state and the limits; None for one alone.
     """
 
-    def __init__(self, directory: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, directory: Path, settings: Mapping[str, Any], shared: Path | None = None) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.log = directory / "log"
-        self.state_file = directory / "pool-state.json"
+        self.state_file = (shared or directory) / "pool-state.json"
         self.secrets = list(credentials(settings).values())
         self.port = free_port()
         self.client = PoolClient(f"http://127.0.0.1:{self.port}")
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
-        content = config(settings, role_settings.ENDPOINTS, str(self.state_file))
+        content = config(
+            settings, role_settings.ENDPOINTS, str(self.state_file), str(shared / "pool.sqlite3") if shared else ""
+        )
         (directory / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
         (directory / "credentials").mkdir(exist_ok=True)
         (directory / "credentials/litellm-proxy.json").write_text(json.dumps(credentials(settings)))
@@ -128,7 +131,7 @@ class PoolServer:
             (self.directory / "metrics").mkdir(exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [litellm_python(), "-P", *command],
+                [litellm_python(self._settings["litellm_proxy_version"]), "-P", *command],
                 cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
@@ -142,6 +145,10 @@ class PoolServer:
             return self.client.is_ready()
 
         wait_until(ready, 120, lambda: f"LiteLLM answers\n{self.log.read_text()[-4000:]}")
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal and go on."""
+        os.kill(self.pid, number)
 
     def stop(self) -> None:
         """End it as the service manager does."""
@@ -179,7 +186,8 @@ class PoolServer:
             **self._settings,
             "litellm_proxy_stop_timeout": 5,
             "litellm_proxy_ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
-            "__litellm_proxy_generation_dir": str(self.directory),
+            "__litellm_proxy_plugins_dir": str(self.directory),
+            "__litellm_proxy_plugin_hash": "plugins",
         }
         templates = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - not HTML
         role = role_settings.VARS["__litellm_proxy_environment"]
@@ -260,10 +268,13 @@ class Rig:
 
 
 def make_settings(keys: Sequence[Key], simulator_url: str, **changes: object) -> dict[str, Any]:
-    """The role's settings for a table of keys; `changes` go by the names without `litellm_proxy_`."""
-    return role_settings.settings(
-        **{"pools": POOLS, "zai_keys": [key.setting(simulator_url) for key in keys], **changes}
-    )
+    """The role's settings for a table of keys; `changes` go by the names without `litellm_proxy_`.
+
+    LITELLM_VERSION in the environment runs the tests inside another version that the role ships.
+    """
+    version = os.environ.get("LITELLM_VERSION", role_settings.DEFAULTS["litellm_proxy_version"])
+    entries = [key.setting(simulator_url) for key in keys]
+    return role_settings.settings(**{"version": version, "pools": POOLS, "zai_keys": entries, **changes})
 
 
 @contextmanager

@@ -34,12 +34,18 @@ def settings(**changes: object) -> dict[str, Any]:
     """The defaults with a master key and two Z.AI keys; `changes` go by the names without `litellm_proxy_`."""
     found = {name: DEFAULTS[name] for name in SETTINGS}
     # templates by mode in the defaults
-    found |= {"litellm_proxy_home": "/opt/litellm-proxy", "litellm_proxy_config_dir": "/etc/litellm-proxy"}
+    found |= {
+        "litellm_proxy_home": "/opt/litellm-proxy",
+        "litellm_proxy_config_dir": "/etc/litellm-proxy",
+        "litellm_proxy_front": "none" if changes.get("mode") == "process" else "gateway",
+    }
     found["litellm_proxy_master_key"] = MASTER_KEY
     found["litellm_proxy_zai_keys"] = [key("team-a", KEY_A), key("team-b", KEY_B)]
     for name, value in changes.items():
         assert f"litellm_proxy_{name}" in found, f"the role hands no {name} to its filters"
         found[f"litellm_proxy_{name}"] = value
+    if "generations_password" not in changes:
+        found["litellm_proxy_generations_password"] = found["litellm_proxy_master_key"]
     return found
 
 

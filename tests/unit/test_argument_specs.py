@@ -37,7 +37,7 @@ def test_default_is_the_one_of_the_role(name: str) -> None:
 def test_every_option_has_a_type_and_a_description_of_one_to_three_sentences(name: str) -> None:
     option = EVERY_OPTION[name]
     assert option["type"] in {"str", "int", "bool", "path", "dict", "list"}
-    assert option["type"] != "list" or option["elements"] in {"str", "dict"}
+    assert option["type"] != "list" or option["elements"] in {"str", "int", "dict"}
     assert option["description"].endswith(".")
     assert 1 <= len(re.findall(r"\.(?:\s|$)", option["description"])) <= 3
 
@@ -49,7 +49,12 @@ def test_ansible_does_not_judge_before_the_validator(name: str) -> None:
 
 def test_secrets_are_marked() -> None:
     secrets = {name for name, option in EVERY_OPTION.items() if option.get("no_log")}
-    assert secrets == {"litellm_proxy_master_key", "litellm_proxy_redis_url", "litellm_proxy_zai_keys.key"}
+    assert secrets == {
+        "litellm_proxy_generations_password",
+        "litellm_proxy_master_key",
+        "litellm_proxy_redis_url",
+        "litellm_proxy_zai_keys.key",
+    }
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,7 @@ def test_secrets_are_marked() -> None:
     [
         ("litellm_proxy_state", validator.STATES),
         ("litellm_proxy_mode", validator.MODES),
+        ("litellm_proxy_front", validator.FRONTS),
         ("litellm_proxy_log_level", validator.LOG_LEVELS),
         ("litellm_proxy_routing_strategy", (*validator.POOL_STRATEGIES, *validator.LITELLM_STRATEGIES)),
         ("litellm_proxy_zai_keys.plan", validator.PLANS),
@@ -67,7 +73,7 @@ def test_secrets_are_marked() -> None:
 def test_description_names_every_allowed_value(name: str, allowed: Sequence[str]) -> None:
     option = EVERY_OPTION[name]
     assert [value for value in allowed if f"`{value}`" not in option["description"]] == []
-    assert option["default"] in allowed
+    assert option["default"] in allowed or "{{" in option["default"]
 
 
 def test_nested_fields_are_those_of_the_validator() -> None:

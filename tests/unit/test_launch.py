@@ -131,6 +131,16 @@ def test_unusable_file_is_refused_without_its_content(
     assert litellm.calls == []
 
 
+def test_bound_on_bodies_that_is_no_number_is_refused(
+    litellm: FakeLiteLLM, free_port: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.environ["GLM_POOL_MAX_BODY"] = "50M"
+    code, message = refusal(free_port, capsys)
+    assert code == 78
+    assert "GLM_POOL_MAX_BODY is '50M'; give a number of bytes, 0 for no bound; run the playbook again" in message
+    assert litellm.calls == []
+
+
 def test_taken_port_is_refused(litellm: FakeLiteLLM, taken_port: int, capsys: pytest.CaptureFixture[str]) -> None:
     code, message = refusal(taken_port, capsys)
     assert code == 69

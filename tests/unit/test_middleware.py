@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from pool_parts import in_loop, plug_in, until
 
+from glm_pool import body_limit
 from glm_pool.client_errors import ClientError
 from glm_pool.request_state import RequestState, current
 
@@ -327,6 +328,165 @@ async def test_each_request_has_a_state_of_its_own(middleware: ModuleType) -> No
     assert [app.ended for app in apps] == ["cancelled", ""]
     servers[1].hang_up()
     await tasks[1]
+
+
+# Bodies that are too large --------------------------------------------------------------
+
+
+TOO_LARGE = ClientError(
+    413, "request_too_large", "The request is larger than the 1,000 bytes that this proxy takes; send less."
+)
+CHUNKED = (b"transfer-encoding", b"chunked")
+
+
+class Uploading(Server):
+    """A client that has sent some parts and goes on sending, for ever or until it reads the refusal."""
+
+    def __init__(self, *parts: bytes, leaves: bool = True, **request: Any) -> None:
+        super().__init__(*parts, b"never reached", **request)
+        self._parts.pop()
+        self.leaves = leaves
+        self.sent_before_answer = 0
+        self.sent_after_answer = 0
+
+    async def receive(self) -> Message:
+        if self.sent:
+            self.sent_after_answer += 1
+            if self.leaves and self.sent_after_answer > 3:
+                return {"type": "http.disconnect"}
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": b"x" * 1000, "more_body": True}
+        self.sent_before_answer += 1
+        return await super().receive()
+
+
+@pytest.fixture
+def bounded(middleware: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """Bodies of more than 1,000 bytes are refused."""
+    monkeypatch.setenv("GLM_POOL_MAX_BODY", "1000")
+    monkeypatch.setattr(body_limit, "LINGER_SECONDS", 0.05)
+    return middleware
+
+
+def assert_refused(server: Server, app: App, api: str = "openai") -> None:
+    assert (server.status, server.body, app.scopes) == (413, TOO_LARGE.body(api), [])
+    assert server.headers == {
+        "content-type": "application/json",
+        "content-length": str(len(server.body)),
+        "connection": "close",
+    }
+    assert [message.get("more_body", False) for message in server.sent[1:]] == [True, False]
+
+
+def length(number: int) -> tuple[bytes, bytes]:
+    return b"content-length", str(number).encode()
+
+
+@in_loop
+async def test_body_that_says_it_is_too_large_is_refused_unread(bounded: ModuleType) -> None:
+    for path, api in ((CHAT, "openai"), (MESSAGES, "anthropic"), ("/key/generate", "openai")):
+        app, server = App(), Uploading(path=path, headers=[length(1001)])
+        await serve(bounded, app, server)
+        assert_refused(server, app, api)
+        assert server.sent_before_answer == 0
+
+
+@in_loop
+async def test_body_of_unknown_length_is_refused_as_soon_as_it_is_too_large(bounded: ModuleType) -> None:
+    for path, api in ((CHAT, "openai"), (MESSAGES, "anthropic"), (f"{MESSAGES}/count_tokens", "anthropic")):
+        app, server = App(), Uploading(b"x" * 600, b"x" * 401, b"x" * 600, path=path, headers=[CHUNKED])
+        await serve(bounded, app, server)
+        assert_refused(server, app, api)
+        assert server.sent_before_answer == 2
+
+
+@in_loop
+async def test_pages_and_other_methods_are_bounded_too(bounded: ModuleType) -> None:
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        for headers, parts in (([length(5000)], [b"x" * 5000]), ([CHUNKED], [b"x" * 999, b"xx"])):
+            app, server = App(), Uploading(*parts, path="/config/update", method=method, headers=headers)
+            await serve(bounded, app, server)
+            assert_refused(server, app)
+    app, pages, server = App(), Untouched(), Uploading(path="/pool/keys/a/enable", headers=[length(5000)])
+    await serve(bounded, app, server, pages)
+    assert_refused(server, app)
+    assert pages.scopes == []
+
+
+@in_loop
+async def test_body_up_to_the_bound_is_served(bounded: ModuleType) -> None:
+    content = b'{"model":"' + b"g" * 988 + b'"}'
+    for method, headers, parts in (
+        ("POST", [length(1000)], [content]),
+        ("POST", [CHUNKED], [content[:300], content[300:], b""]),
+        ("PUT", [CHUNKED], [content[:300], content[300:], b""]),
+    ):
+        app = App()
+        server = await serve(bounded, app, Server(*parts, headers=headers, method=method))
+        assert (server.status, app.body) == (200, content)
+
+
+@in_loop
+async def test_body_is_not_bounded_where_the_operator_sets_no_bound(
+    middleware: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = json.dumps({"model": "g" * 5_000_000}).encode()
+    for value in (None, "", "0"):
+        if value is not None:
+            monkeypatch.setenv("GLM_POOL_MAX_BODY", value)
+        app = App()
+        server = await serve(middleware, app, Server(content, headers=[length(len(content))]))
+        assert (server.status, app.body) == (200, content)
+
+
+@in_loop
+async def test_refused_client_can_finish_its_upload_and_read_the_answer(bounded: ModuleType) -> None:
+    server = Server(b"x" * 900, b"x" * 900, b"x" * 900, b"x", headers=[CHUNKED])
+    await serve(bounded, App(), server)
+    assert (server.status, await server.receive()) == (413, {"type": "http.disconnect"})  # nothing is left unread
+
+
+@in_loop
+async def test_refused_client_that_sends_for_ever_is_cut_off(bounded: ModuleType) -> None:
+    app, server = App(), Uploading(headers=[length(10**12)], leaves=False)
+    await serve(bounded, app, server)
+    assert_refused(server, app)
+
+
+@in_loop
+async def test_refused_client_whose_body_has_ended_is_not_waited_for(
+    bounded: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limit, "LINGER_SECONDS", 3600)
+    app, server = App(), Server(b"x" * 1001, headers=[CHUNKED])
+    await serve(bounded, app, server)
+    assert_refused(server, app)
+
+
+@in_loop
+async def test_client_that_goes_before_the_bound_is_reached_is_not_answered(bounded: ModuleType) -> None:
+    app, server = App(), Server(b"x" * 900, b"x" * 900, headers=[CHUNKED])
+    server.hang_up()
+    await serve(bounded, app, server)
+    assert (app.scopes, server.sent) == ([], [])
+
+
+def test_refused_body_is_logged(bounded: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
+    @in_loop
+    async def scenario() -> None:
+        await serve(bounded, App(), Server(headers=[length(1001)]))
+
+    scenario()
+    assert [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING] == [
+        "event=body_refused max_body=1000"
+    ]
+
+
+def test_bound_that_is_no_number_is_not_taken_for_none(middleware: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for value in ("50M", "-1", "1.5", " "):
+        monkeypatch.setenv("GLM_POOL_MAX_BODY", value)
+        with pytest.raises(ValueError, match=r"GLM_POOL_MAX_BODY is .* give a number of bytes"):
+            wrap(middleware, App())
 
 
 # Other paths -------------------------------------------------------------------------

@@ -31,6 +31,9 @@ REQUEST = Fault(Kind.REQUEST, "1210", 400, "")
 class Store:
     """A shared store that does what a test tells it to, and writes down what it is asked."""
 
+    kind = "redis"
+    return_grace = 3.0
+
     def __init__(self) -> None:
         self.connected = True
         self.members = 2

@@ -67,6 +67,10 @@ def inventory(tmp_path: Path, proxy: Proxy) -> Path:
     host = {
         "ansible_connection": "local",
         "ansible_python_interpreter": sys.executable,
+        # no root, and no gateway
+        "litellm_proxy_mode": "process",
+        "litellm_proxy_home": str(tmp_path / "home"),
+        "litellm_proxy_python": sys.executable,
         "litellm_proxy_host": "127.0.0.1",
         "litellm_proxy_port": proxy.server_address[1],
         "litellm_proxy_master_key": MASTER_KEY,

@@ -85,16 +85,63 @@ def test_hidden_listener_is_told_as_one_of_another_user(monkeypatch: pytest.Monk
     assert found["name"] == "a process of another user"
 
 
-def test_linked_generation_is_the_name_behind_the_link(tmp_path: Path) -> None:
+@pytest.fixture
+def config_dir(tmp_path: Path) -> Path:
+    """Two generations; slot b, which serves, has the newer one."""
+    for name in ("0123456789ab", "ba9876543210"):
+        (tmp_path / "generations" / name / "credentials").mkdir(parents=True)
+    (tmp_path / "slots").mkdir()
+    (tmp_path / "slots" / "b").symlink_to("../generations/ba9876543210")
+    (tmp_path / "current").symlink_to("slots/b")
+    (tmp_path / "previous").symlink_to("generations/0123456789ab")
+    return tmp_path
+
+
+def test_linked_generation_is_the_name_behind_all_links(config_dir: Path) -> None:
+    assert probe.linked_generation(str(config_dir), "current") == "ba9876543210"
+    assert probe.linked_generation(str(config_dir), "previous") == "0123456789ab"
+
+
+def test_slot_is_the_one_that_current_points_to(config_dir: Path) -> None:
+    assert probe.linked_slot(str(config_dir)) == "b"
+    (config_dir / "current").unlink()
+    assert probe.linked_slot(str(config_dir)) == ""
+    (config_dir / "current").symlink_to("generations/ba9876543210")
+    assert probe.linked_slot(str(config_dir)) == ""
+
+
+def test_without_a_link_or_behind_a_broken_one_there_is_no_generation(tmp_path: Path) -> None:
     (tmp_path / "current").symlink_to("generations/0123456789ab")
-    assert probe.linked_generation(str(tmp_path), "current") == "0123456789ab"
-
-
-def test_without_a_link_there_is_no_generation(tmp_path: Path) -> None:
-    (tmp_path / "current").mkdir()
     assert probe.linked_generation(str(tmp_path), "current") == ""
     assert probe.linked_generation(str(tmp_path), "previous") == ""
     assert probe.linked_generation(str(tmp_path / "missing"), "current") == ""
+
+
+def test_generations_are_described(config_dir: Path) -> None:
+    whole = config_dir / "generations" / "ba9876543210"
+    (whole / "manifest.json").write_text('{"version": "1.2.3"}')
+    (whole / ".validated").write_text("proof\n")
+    (whole / ".activated").touch()
+    (whole / "credentials" / "litellm-proxy.json").write_text("{}")
+    found = probe.generations(str(config_dir))
+    assert found["ba9876543210"] == {
+        "manifest": {"version": "1.2.3"},
+        "validated": "proof",
+        "activated": (whole / ".activated").stat().st_mtime,
+        "sealed": False,
+    }
+    assert found["0123456789ab"] == {"manifest": {}, "validated": "", "activated": 0.0, "sealed": True}
+    assert probe.generations(str(config_dir / "missing")) == {}
+
+
+def test_slot_without_a_unit_is_empty(config_dir: Path) -> None:
+    missing = str(config_dir / "litellm-proxy@b.service")
+    assert probe.slot_facts(str(config_dir), "b", missing) == {
+        "generation": "",
+        "running": False,
+        "unit": "",
+        "listen": "",
+    }
 
 
 def test_interpreter_tells_its_version() -> None:
@@ -133,7 +180,8 @@ def test_module_reports_what_it_documents(
         def __init__(self, **_: object) -> None:
             self.params = {
                 "python": sys.executable,
-                "port": port_of(server),
+                "ports": [port_of(server)],
+                "units": {},
                 "instance_marker": MARKER,
                 "ca_bundle": str(tmp_path / "missing.pem"),
                 "config_dir": str(tmp_path),
@@ -151,4 +199,5 @@ def test_module_reports_what_it_documents(
     assert result["ca_bundle"] is False
     assert result["current"] == ""
     assert result["root"] is (os.geteuid() == 0)
-    assert result["listener"]["ours"] is True
+    assert result["slots"] == result["generations"] == {}
+    assert result["listeners"][str(port_of(server))]["ours"] is True

@@ -2,6 +2,7 @@
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,32 @@ def test_litellm_lock_pins_the_version_in_its_name() -> None:
 
 def test_default_version_is_shipped() -> None:
     assert ROLE / "files" / "locks" / f"litellm-{DEFAULTS['litellm_proxy_version']}.txt" in LOCKS
+
+
+def test_another_version_is_shipped_to_go_to_and_come_back_from() -> None:
+    assert len([lock for lock in LOCKS if lock.name.startswith("litellm-")]) >= 2
+
+
+@by_name
+def test_every_lock_comes_from_its_input(lock: Path) -> None:
+    """A lock of which `make lock` knows nothing would never be renewed."""
+    inputs = [lock.with_suffix(".in"), ROOT / "requirements" / "simulator.in"]
+    assert inputs[lock.parent.name == "zai_simulator"].is_file()
+
+
+def test_litellm_locks_have_nothing_that_the_role_leaves_out() -> None:
+    excludes = (ROLE / "files" / "locks" / "excludes.txt").read_text()
+    left_out = {line for line in excludes.splitlines() if line and not line.startswith("#")}
+    assert "litellm-enterprise" in left_out
+    for lock in [lock for lock in LOCKS if lock.name.startswith("litellm-")]:
+        pins = {pin[1].lower() for pin in map(PIN.match, requirements(lock)) if pin}
+        assert pins & left_out == set()
+
+
+def test_version_without_a_lock_is_not_installed_for_tests() -> None:
+    done = subprocess.run([ROOT / "scripts/litellm-venv.sh", "9.9.9"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is no roles/litellm_proxy/files/locks/litellm-9.9.9.txt" in done.stderr
 
 
 def test_collections_are_those_of_the_tool_chain() -> None:

@@ -9,6 +9,7 @@ from role_settings import settings as role_settings
 
 from glm_pool.settings import Key, Pool, Settings, parse
 
+LOCAL_STORE = "/run/litellm-proxy/pool.sqlite3"
 REDIS = "redis://:Tk9wQ2xRb3Bz@redis.internal:6379/0"
 SECTION: dict[str, Any] = {
     "strategy": "weighted",
@@ -19,6 +20,7 @@ SECTION: dict[str, Any] = {
     "cooldown_time": 10,
     "request_timeout": 11,
     "state_file": STATE_FILE,
+    "local_store": LOCAL_STORE,
     "redis_url": "os.environ/LITELLM_PROXY_REDIS_URL",
     "pools": [{"name": "glm-pool", "model": "glm-5.3", "wildcards": ["claude-*"]}],
     "keys": [
@@ -67,6 +69,7 @@ def test_whole_section_is_read() -> None:
         cooldown_time=10.0,
         request_timeout=11.0,
         state_file=STATE_FILE,
+        local_store=LOCAL_STORE,
         redis_url=REDIS,
     )
 

@@ -75,10 +75,21 @@ def test_columns_are_aligned_and_lines_have_no_end_of_blanks() -> None:
     ("shared", "told"),
     [
         ({"connected": True, "members": 3}, "limits shared through Redis by 3 process(es)"),
-        ({"connected": False, "members": 2}, "Redis is away: a share of each limit, as of 2 process(es)"),
+        ({"kind": "redis", "connected": True, "members": 1}, "limits shared through Redis by 1 process(es)"),
+        (
+            {"kind": "redis", "connected": False, "members": 2},
+            "Redis is away: a share of each limit, as of 2 process(es)",
+        ),
+        ({"kind": "local", "connected": True, "members": 1}, "this instance counts for itself"),
+        ({"kind": "local", "connected": False, "members": 1}, "this instance counts for itself"),
+        ({"kind": "local", "connected": True, "members": 2}, "limits shared by 2 instances on this host"),
+        (
+            {"kind": "local", "connected": False, "members": 2},
+            "the host's store is away: a share of each limit, as of 2 instances on this host",
+        ),
     ],
 )
-def test_redis(shared: dict[str, object], told: str) -> None:
+def test_what_limits_are_shared_through(shared: dict[str, object], told: str) -> None:
     assert status_table(status(TEAM_A, shared=shared)).startswith(f"round-robin; {told}\n")
 
 

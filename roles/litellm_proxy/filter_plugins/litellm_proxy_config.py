@@ -1,7 +1,7 @@
 """Filters that turn the role's settings into LiteLLM's config.yaml and the credentials beside it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +13,9 @@ POOL_URL = "https://glm-pool.invalid"
 Settings = Mapping[str, Any]
 
 
-def config(settings: Settings, endpoints: Mapping[str, Any], state_file: str = "") -> dict[str, Any]:
+def config(
+    settings: Settings, endpoints: Mapping[str, Any], state_file: str = "", local_store: str = ""
+) -> dict[str, Any]:
     """Build config.yaml as one mapping; key values appear only as `os.environ/` references.
 
     With a strategy of the plug-in LiteLLM knows pools and no key: the section `glm_pool`, which LiteLLM itself
@@ -23,6 +25,7 @@ def config(settings: Settings, endpoints: Mapping[str, Any], state_file: str = "
         settings: the role's public variables by name, already judged by `litellm_proxy_faults`.
         endpoints: base URLs as `endpoints[region]["openai"][plan]` and `endpoints[region]["anthropic"]`.
         state_file: where the scheduler keeps the keys' states, absolute path on the host; empty for nowhere.
+        local_store: where the instances of a host agree on limits, absolute path on the host; empty for nowhere.
     """
     scheduled = _scheduled(settings)
     return {
@@ -47,7 +50,7 @@ def config(settings: Settings, endpoints: Mapping[str, Any], state_file: str = "
             "master_key": "os.environ/LITELLM_MASTER_KEY",
             "custom_auth": "glm_pool.auth.authenticate",
         },
-        **({"glm_pool": _scheduler(settings, endpoints, state_file)} if scheduled else {}),
+        **({"glm_pool": _scheduler(settings, endpoints, state_file, local_store)} if scheduled else {}),
     }
 
 
@@ -57,6 +60,30 @@ def credentials(settings: Settings) -> dict[str, str]:
         "LITELLM_MASTER_KEY": settings["litellm_proxy_master_key"],
         **{_variable(key): key["key"] for key in _active_keys(settings)},
         **({"LITELLM_PROXY_REDIS_URL": settings["litellm_proxy_redis_url"]} if _redis(settings) else {}),
+    }
+
+
+def proof(settings: Settings, endpoints: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    """What `glm_pool.prove` reads to ask the upstream one small question with each of the keys; it holds their values.
+
+    Args:
+        settings: the role's public variables by name.
+        endpoints: as for `config`.
+        names: of the keys that shall be proven.
+    """
+    return {
+        "model": settings["litellm_proxy_pools"][0]["model"],
+        "timeout": min(60, int(settings["litellm_proxy_request_timeout"])),
+        "keys": [
+            {
+                "name": key["name"],
+                "value": key["key"],
+                "openai_api_base": _openai_base(key, endpoints),
+                "anthropic_api_base": _anthropic_base(key, endpoints),
+            }
+            for key in _active_keys(settings)
+            if key["name"] in names
+        ],
     }
 
 
@@ -83,7 +110,7 @@ def _routing(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _scheduler(settings: Settings, endpoints: Mapping[str, Any], state_file: str) -> dict[str, Any]:
+def _scheduler(settings: Settings, endpoints: Mapping[str, Any], state_file: str, local_store: str) -> dict[str, Any]:
     """The section `glm_pool`, as `glm_pool.settings` reads it; times are seconds."""
     return {
         "strategy": settings["litellm_proxy_routing_strategy"],
@@ -93,6 +120,7 @@ def _scheduler(settings: Settings, endpoints: Mapping[str, Any], state_file: str
             for name in ("queue_size", "queue_timeout", "num_retries", "cooldown_time", "request_timeout")
         },
         "state_file": state_file,
+        **({"local_store": local_store} if local_store and not _redis(settings) else {}),
         **({"redis_url": "os.environ/LITELLM_PROXY_REDIS_URL"} if _redis(settings) else {}),
         "pools": [
             {"name": pool["name"], "model": pool["model"], "wildcards": _wildcards(pool)}
@@ -239,5 +267,6 @@ class FilterModule:
         return {
             "litellm_proxy_config": config,
             "litellm_proxy_credentials": credentials,
+            "litellm_proxy_proof": proof,
             "litellm_proxy_served_models": served_models,
         }

@@ -27,8 +27,12 @@ def status_table(status: Status) -> str:
 
 def _strategy(status: Status) -> str:
     shared = status.get("shared")
-    if not shared:
+    if not shared or (shared.get("kind") == "local" and shared.get("members") == 1):
         counts = "this instance counts for itself"
+    elif shared.get("kind") == "local":
+        others = f"{_plain(shared.get('members'))} instances on this host"
+        away = "the host's store is away: a share of each limit, as of"
+        counts = f"limits shared by {others}" if shared.get("connected") else f"{away} {others}"
     elif shared.get("connected"):
         counts = f"limits shared through Redis by {_plain(shared.get('members'))} process(es)"
     else:

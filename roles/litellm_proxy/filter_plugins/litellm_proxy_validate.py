@@ -7,6 +7,7 @@ from itertools import combinations
 from typing import Any
 
 MODES = ("systemd", "process")
+FRONTS = ("gateway", "none")
 STATES = ("present", "absent")
 PLANS = ("general", "coding")
 REGIONS = ("international", "china")
@@ -71,6 +72,8 @@ def faults(settings: Settings, shipped_versions: Sequence[str]) -> list[str]:
         *_choice(settings, "litellm_proxy_mode", MODES),
         *_choice(settings, "litellm_proxy_log_level", LOG_LEVELS),
         *_strategy(settings),
+        *_front(settings),
+        *_generations_password(settings),
         *_version(settings, shipped_versions),
         *_numbers(settings),
         *_redis(settings),
@@ -134,6 +137,32 @@ def _version(settings: Settings, shipped: Sequence[str]) -> Iterator[str]:
         yield f"{name} is {version!r}, which has no lock file: {choose}"
 
 
+def _front(settings: Settings) -> Iterator[str]:
+    name, front = "litellm_proxy_front", settings["litellm_proxy_front"]
+    yield from _choice(settings, name, FRONTS)
+    if front == "gateway" and settings["litellm_proxy_mode"] == "process":
+        yield f"{name} is gateway, which process mode has no rights for: use none, or litellm_proxy_mode: systemd."
+    ports, public = settings["litellm_proxy_instance_ports"], settings["litellm_proxy_port"]
+    if front != "gateway":
+        return
+    name = "litellm_proxy_instance_ports"
+    if not isinstance(ports, list) or len(ports) != 2 or not all(_whole_number(port, 1024, 65535) for port in ports):
+        yield f"{name} is {ports!r}: use a list of two whole numbers from 1024 to 65535."
+    elif len({str(port) for port in (*ports, public)}) < 3:
+        yield f"{name} is {ports!r}: use two different ports that are not litellm_proxy_port ({public})."
+
+
+def _generations_password(settings: Settings) -> Iterator[str]:
+    name, password = "litellm_proxy_generations_password", settings["litellm_proxy_generations_password"]
+    if password == settings["litellm_proxy_master_key"]:
+        return  # judged there
+    if not isinstance(password, str) or len(password) < MASTER_KEY_LENGTH or _placeholder(password):
+        yield (
+            f"{name} is weak or a placeholder: use a text of {MASTER_KEY_LENGTH} characters or more from the vault "
+            "(openssl rand -hex 24), or leave it out for the master key."
+        )
+
+
 def _numbers(settings: Settings) -> Iterator[str]:
     limits = {
         "litellm_proxy_port": (1024, 65535),
@@ -145,6 +174,8 @@ def _numbers(settings: Settings) -> Iterator[str]:
         "litellm_proxy_num_workers": (1, 32),
         "litellm_proxy_stop_timeout": (1, 86400),
         "litellm_proxy_start_timeout": (10, 3600),
+        "litellm_proxy_drain_timeout": (0, 86400),
+        "litellm_proxy_keep_generations": (2, 100),
     }
     for name, (lowest, highest) in limits.items():
         if not _whole_number(settings[name], lowest, highest):

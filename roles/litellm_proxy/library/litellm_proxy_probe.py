@@ -1,8 +1,11 @@
 """Ansible module: what the role must know of a host before it changes anything. Reads only."""
 
+import hashlib
+import json
 import os
 import pwd
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +14,13 @@ from ansible.module_utils.basic import AnsibleModule
 DOCUMENTATION = r"""
 module: litellm_proxy_probe
 short_description: Probe a host for what the litellm_proxy role needs
-description: Reports Python, memory, systemd, trust store and who listens on a port. Changes nothing.
+description: >-
+  Reports Python, memory, systemd, trust store, who listens on ports, and which generations there are. Changes nothing.
 options:
   python: {type: path, required: true, description: Interpreter that shall run LiteLLM.}
-  port: {type: int, required: true, description: TCP port to look at.}
+  ports: {type: list, elements: int, required: true, description: TCP ports to look at.}
   instance_marker: {type: str, required: true, description: Text in the command line of the role's own instances.}
+  units: {type: dict, required: true, description: Path of the unit file of each slot; empty without systemd.}
   ca_bundle: {type: path, required: true, description: PEM file of trusted certificates.}
   config_dir: {type: path, required: true, description: Directory with the links to the generations.}
 author: [the project's authors]
@@ -30,7 +35,14 @@ systemd: {type: bool, returned: always, description: Whether systemd runs the ho
 ca_bundle: {type: bool, returned: always, description: Whether the bundle exists and is readable.}
 current: {type: str, returned: always, description: 'Name of the current generation, empty without one.'}
 previous: {type: str, returned: always, description: 'Name of the generation before, empty without one.'}
-listener: {type: dict, returned: always, description: 'pid, name, user, ours, other_install; empty when it is free.'}
+now: {type: int, returned: always, description: 'Seconds since 1970 by the clock of the host.'}
+slot: {type: str, returned: always, description: 'Slot that serves the current generation, empty without slots.'}
+slots: {type: dict, returned: always, description: 'By slot: generation, running, unit (SHA-1 of its file), listen.'}
+generations: {type: dict, returned: always, description: 'By name: manifest, validated, activated, sealed.'}
+listeners:
+  type: dict
+  returned: always
+  description: 'By port that is taken: pid, name, user, ours, other_install.'
 """
 
 LISTEN_STATE = "0A"
@@ -54,11 +66,74 @@ def memory_mb() -> int:
 
 
 def linked_generation(config_dir: str, link: str) -> str:
-    """Name of the generation that a link points to, empty when there is none."""
+    """Name of the generation that a link points to, maybe by way of a slot; empty when there is none."""
+    path = Path(config_dir, link)
+    return path.resolve().name if path.is_dir() else ""
+
+
+def linked_slot(config_dir: str) -> str:
+    """The slot that `current` points to, empty where it points to a generation or is missing."""
     try:
-        return Path(config_dir, link).readlink().name
+        target = Path(config_dir, "current").readlink()
     except OSError:
         return ""
+    return target.name if target.parent.name == "slots" else ""
+
+
+def slot_facts(config_dir: str, slot: str, unit: str) -> dict[str, Any]:
+    """What is known of one slot: `listen` is the address that its instance was given, `HOST PORT`."""
+    try:
+        content = Path(unit).read_bytes()
+    except OSError:
+        return {"generation": "", "running": False, "unit": "", "listen": ""}
+    try:
+        lines = Path(config_dir, "slots", f"{slot}.env").read_text().splitlines()
+    except OSError:
+        lines = []
+    given = dict(line.split("=", 1) for line in lines if "=" in line)
+    state = subprocess.run(
+        ["/usr/bin/systemctl", "show", "-P", "ActiveState", Path(unit).name],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "generation": linked_generation(config_dir, f"slots/{slot}"),
+        "running": state.stdout.strip() not in ("", "inactive", "failed"),
+        "unit": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+        "listen": f"{given.get('LITELLM_PROXY_LISTEN_HOST', '')} {given.get('LITELLM_PROXY_LISTEN_PORT', '')}",
+    }
+
+
+def generations(config_dir: str) -> dict[str, dict[str, Any]]:
+    """The generations on the disk by name."""
+    try:
+        found = sorted(path for path in Path(config_dir, "generations").iterdir() if path.is_dir())
+    except OSError:
+        return {}
+    return {path.name: generation_facts(path) for path in found}
+
+
+def generation_facts(path: Path) -> dict[str, Any]:
+    """What is known of one generation; a half-written one has an empty manifest."""
+    try:
+        manifest = json.loads((path / "manifest.json").read_text())
+    except (OSError, ValueError):
+        manifest = {}
+    try:
+        validated = (path / ".validated").read_text().strip()
+    except OSError:
+        validated = ""
+    try:
+        activated = (path / ".activated").stat().st_mtime
+    except OSError:
+        activated = 0.0
+    return {
+        "manifest": manifest,
+        "validated": validated,
+        "activated": activated,
+        "sealed": not (path / "credentials" / "litellm-proxy.json").exists(),
+    }
 
 
 def listening_inodes(port: int) -> set[str]:
@@ -126,25 +201,32 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "python": {"type": "path", "required": True},
-            "port": {"type": "int", "required": True},
+            "ports": {"type": "list", "elements": "int", "required": True},
             "instance_marker": {"type": "str", "required": True},
             "ca_bundle": {"type": "path", "required": True},
             "config_dir": {"type": "path", "required": True},
+            "units": {"type": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     version, has_venv = python_facts(module.params["python"])
+    directory = module.params["config_dir"]
+    found = {port: listener(port, module.params["instance_marker"]) for port in module.params["ports"]}
     module.exit_json(
         changed=False,
+        now=int(time.time()),
         python_version=version,
         python_venv=has_venv,
         root=os.geteuid() == 0,
         memory_mb=memory_mb(),
         systemd=Path("/run/systemd/system").is_dir(),
         ca_bundle=os.access(module.params["ca_bundle"], os.R_OK),
-        current=linked_generation(module.params["config_dir"], "current"),
-        previous=linked_generation(module.params["config_dir"], "previous"),
-        listener=listener(module.params["port"], module.params["instance_marker"]),
+        current=linked_generation(directory, "current"),
+        previous=linked_generation(directory, "previous"),
+        slot=linked_slot(directory),
+        slots={slot: slot_facts(directory, slot, unit) for slot, unit in module.params["units"].items()},
+        generations=generations(directory),
+        listeners={str(port): holder for port, holder in found.items() if holder},
     )
 
 

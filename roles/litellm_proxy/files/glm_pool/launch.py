@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
+from glm_pool import body_limit
+
 CREDENTIALS_FILE = "litellm-proxy.json"
 EX_UNAVAILABLE, EX_CONFIG = 69, 78
 
@@ -56,6 +58,18 @@ def require_free_port(host: str, port: int) -> None:
             _refuse(f"cannot listen on {host} port {port}: {error.strerror}", EX_UNAVAILABLE)
 
 
+def require_bound() -> None:
+    """End the start when the bound on bodies is no number, rather than serve without one.
+
+    Raises:
+        SystemExit: 78.
+    """
+    try:
+        body_limit.bound_of(os.environ)
+    except ValueError as error:
+        _refuse(f"{error}; run the playbook again", EX_CONFIG)
+
+
 def prepare_workers(number: int) -> None:
     """Tell the workers how many they are, and give their metrics one empty directory."""
     os.environ["GLM_POOL_WORKERS"] = str(number)
@@ -76,6 +90,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-workers", default=1, type=int, help="processes; more than one share limits by Redis")
     arguments = parser.parse_args(argv)
     os.environ.update(load_credentials(os.environ.get("CREDENTIALS_DIRECTORY")))
+    require_bound()
     require_free_port(arguments.host, arguments.port)
     prepare_workers(arguments.num_workers)
 

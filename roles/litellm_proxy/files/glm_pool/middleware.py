@@ -3,19 +3,19 @@
 import asyncio
 import contextlib
 import logging
+import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import orjson
 
 from glm_pool import body as bodies
+from glm_pool import body_limit
+from glm_pool.body_limit import Message, Receive, Send
 from glm_pool.client_errors import api_of
 from glm_pool.endpoints import is_ours
 from glm_pool.request_state import RequestState, begin
 
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
 KEY_HEADER = b"x-litellm-pool-key"
@@ -40,6 +40,7 @@ logger = logging.getLogger("glm_pool")
 class PoolMiddleware:
     """Wraps an ASGI application.
 
+    - A body above the bound in GLM_POOL_MAX_BODY, bytes, is refused by 413 before it is held.
     - Fields and headers that are the operator's are dropped before LiteLLM reads the request.
     - When the client goes, the request leaves the queue, the upstream is closed and the slot given back at once.
     - The answer names the key, and an error of the pool is written in the client's own format.
@@ -52,20 +53,28 @@ class PoolMiddleware:
     def __init__(self, app: Application, pages: Application | None) -> None:
         self.app = app
         self.pages = pages
+        self.max_body = body_limit.bound_of(os.environ)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection event; see the ASGI specification."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        if body_limit.is_declared_above(self.max_body, scope["headers"]):
+            await self._refuse_body(scope, receive, send, more=True)
+            return
         if self.pages is not None and is_ours(scope["path"]):
             await self.pages(scope, receive, send)
             return
-        if scope["method"] != "POST":
+        if scope["method"] != "POST" and not (self.max_body and body_limit.has_no_length(scope["headers"])):
             await self.app(scope, receive, send)
             return
         state = begin()
-        body = await _whole_body(receive)
+        try:
+            body = await body_limit.whole_body(receive, self.max_body)
+        except body_limit.TooLarge as error:
+            await self._refuse_body(scope, receive, send, more=error.more)
+            return
         if body is None:
             return
         if scope["path"].rstrip("/").endswith(ENDS):
@@ -89,6 +98,10 @@ class PoolMiddleware:
             watch.cancel()
             served.cancel()
             state.abandon()
+
+    async def _refuse_body(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, *, more: bool) -> None:
+        logger.warning("event=body_refused max_body=%d", self.max_body)
+        await body_limit.refuse(receive, send, api_of(scope["path"]), self.max_body, more=more)
 
 
 class Answer:
@@ -153,18 +166,6 @@ def _prepare(scope: MutableMapping[str, Any], body: bytes, state: RequestState) 
             document = orjson.loads(body)
     state.session = bodies.session_of(texts, document if isinstance(document, dict) else {})
     return body
-
-
-async def _whole_body(receive: Receive) -> bytes | None:
-    """The request's body; None when the client has gone before its end."""
-    parts = []
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        parts.append(message.get("body", b""))
-        if not message.get("more_body"):
-            return b"".join(parts)
 
 
 def _replay(body: bytes, gone: asyncio.Event) -> Receive:

@@ -75,11 +75,15 @@ def _require_values(settings: Settings) -> None:
 
 
 def _store(settings: Settings) -> SharedStore | None:
-    if not settings.redis_url:
-        return None
-    from glm_pool.redis_store import RedisStore
+    if settings.redis_url:
+        from glm_pool.redis_store import RedisStore
 
-    return RedisStore(settings.redis_url)
+        return RedisStore(settings.redis_url)
+    if settings.local_store:
+        from glm_pool.local_store import LocalStore
+
+        return LocalStore(Path(settings.local_store))
+    return None
 
 
 def _replace_transport(wrap: Any) -> None:

@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 LONGEST_BEAT = 1.0
 """Seconds between two heartbeats at most; also the pause between two tries to reach a store that is away."""
+RETURN_GRACE = 3.0
+"""See `shared.SharedStore`."""
 AT_ONCE = 16
 """Commands under way; more wait within this process, where waiting is no sign of a store that is away."""
 
@@ -69,6 +71,9 @@ class RedisStore:
     Raises:
         ValueError: the URL is none of Redis; the message does not repeat it.
     """
+
+    kind = "redis"
+    return_grace = RETURN_GRACE
 
     def __init__(
         self, url: str, prefix: str = "litellm-pool:", lease_seconds: float = 15.0, timeout: float = 1.0

@@ -52,7 +52,11 @@ class Pool:
 
 @dataclass(frozen=True)
 class Settings:
-    """All of the section; times are seconds."""
+    """All of the section; times are seconds.
+
+    With `redis_url` limits are shared through Redis, else with `local_store`, the path of a database, among the
+    processes of this host that name the same.
+    """
 
     pools: tuple[Pool, ...]
     keys: tuple[Key, ...]
@@ -64,10 +68,11 @@ class Settings:
     cooldown_time: float = 60.0
     request_timeout: float = 300.0
     state_file: str = ""
+    local_store: str = ""
     redis_url: str = field(default="", repr=False)
 
 
-_PLAIN = ("strategy", "session_affinity", "queue_size", "num_retries", "state_file")
+_PLAIN = ("strategy", "session_affinity", "queue_size", "num_retries", "state_file", "local_store")
 _SECONDS = ("queue_timeout", "cooldown_time", "request_timeout")
 
 

@@ -1,6 +1,7 @@
 """What several processes that use the same keys have to agree on: slots, rates, probes and the health of keys.
 
-`redis_store.RedisStore` implements `SharedStore`; a single process needs none.
+`redis_store.RedisStore` implements `SharedStore` for any number of hosts, `local_store.LocalStore` for the processes
+of one; a single process needs none.
 """
 
 from dataclasses import dataclass
@@ -69,12 +70,16 @@ class SharedStore(Protocol):
     """The agreement between processes; see `Claim` for the names.
 
     Attributes:
+        kind: redis or local.
         connected: whether the store answers now.
+        return_grace: seconds after it came (back) in which others may not have told it yet what they sent meanwhile.
         members: live processes, this one included; the last known number while the store is away.
         rank: this process's place among them, from 0.
     """
 
+    kind: str
     connected: bool
+    return_grace: float
     members: int
     rank: int
 

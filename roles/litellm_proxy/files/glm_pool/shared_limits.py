@@ -9,8 +9,6 @@ from glm_pool.shared import SharedStore
 
 OUTAGE_GRACE_SECONDS = 5.0
 """How long slots that other processes held when the store went away are taken to be held."""
-RETURN_GRACE_SECONDS = 3.0
-"""How long the even part holds after the store came back: until then others may not have told it what they sent."""
 
 
 class SharedLimits:
@@ -29,7 +27,7 @@ class SharedLimits:
     def connection_changed(self) -> float:
         """Note that the store came back or went away; returns the seconds until the share changes once more."""
         self._changed = time.monotonic()
-        return RETURN_GRACE_SECONDS if self._store.connected else OUTAGE_GRACE_SECONDS
+        return self._store.return_grace if self._store.connected else OUTAGE_GRACE_SECONDS
 
     def slots(self, meter: str, limit: int) -> int:
         """See `limits.Share`."""
@@ -37,7 +35,7 @@ class SharedLimits:
         since = time.monotonic() - self._changed
         part = self._part(meter, limit)
         if self._store.connected:
-            return limit - elsewhere if since >= RETURN_GRACE_SECONDS else min(part, limit - elsewhere)
+            return limit - elsewhere if since >= self._store.return_grace else min(part, limit - elsewhere)
         return part - max(0, elsewhere - (limit - part)) if since < OUTAGE_GRACE_SECONDS else part
 
     def rpm(self, rate: str, limit: int) -> int:

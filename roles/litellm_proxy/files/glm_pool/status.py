@@ -18,7 +18,7 @@ def snapshot(pool: KeyPool) -> dict[str, Any]:
     scheduler, store = pool.scheduler, pool.store
     return {
         "strategy": pool.settings.strategy,
-        "shared": {"connected": store.connected, "members": store.members} if store else None,
+        "shared": ({"kind": store.kind, "connected": store.connected, "members": store.members} if store else None),
         "pools": [
             {
                 "name": entry.name,
