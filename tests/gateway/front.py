@@ -237,4 +237,4 @@ def running_front(pem: str = "", start: bool = True, **changes: object) -> Itera
             yield front
         finally:
             front.stop()
-            print(front.log_text())
+            print(*front.log_text().splitlines()[-30:], sep="\n")

@@ -120,17 +120,15 @@ def test_without_a_link_or_behind_a_broken_one_there_is_no_generation(tmp_path: 
 def test_generations_are_described(config_dir: Path) -> None:
     whole = config_dir / "generations" / "ba9876543210"
     (whole / "manifest.json").write_text('{"version": "1.2.3"}')
-    (whole / ".validated").write_text("proof\n")
     (whole / ".activated").touch()
     (whole / "credentials" / "litellm-proxy.json").write_text("{}")
     found = probe.generations(str(config_dir))
     assert found["ba9876543210"] == {
         "manifest": {"version": "1.2.3"},
-        "validated": "proof",
         "activated": (whole / ".activated").stat().st_mtime,
         "sealed": False,
     }
-    assert found["0123456789ab"] == {"manifest": {}, "validated": "", "activated": 0.0, "sealed": True}
+    assert found["0123456789ab"] == {"manifest": {}, "activated": 0.0, "sealed": True}
     assert probe.generations(str(config_dir / "missing")) == {}
 
 

@@ -30,6 +30,8 @@ def manifest(
         "pools": {pool["name"]: _pool(pool) for pool in settings["litellm_proxy_pools"]},
         "models": list(models),
         "config": fingerprint(repr(_sorted(config))),
+        # all that LiteLLM's own check of a config judges: what has passed it need not again
+        "validated": fingerprint(repr((_sorted(config), _sorted(parts)))),
     }
 
 

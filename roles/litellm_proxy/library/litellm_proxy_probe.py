@@ -38,7 +38,7 @@ previous: {type: str, returned: always, description: 'Name of the generation bef
 now: {type: int, returned: always, description: 'Seconds since 1970 by the clock of the host.'}
 slot: {type: str, returned: always, description: 'Slot that serves the current generation, empty without slots.'}
 slots: {type: dict, returned: always, description: 'By slot: generation, running, unit (SHA-1 of its file), listen.'}
-generations: {type: dict, returned: always, description: 'By name: manifest, validated, activated, sealed.'}
+generations: {type: dict, returned: always, description: 'By name: manifest, activated, sealed.'}
 listeners:
   type: dict
   returned: always
@@ -115,22 +115,17 @@ def generations(config_dir: str) -> dict[str, dict[str, Any]]:
 
 
 def generation_facts(path: Path) -> dict[str, Any]:
-    """What is known of one generation; a half-written one has an empty manifest."""
+    """What is known of one generation; one that was not finished has an empty manifest."""
     try:
         manifest = json.loads((path / "manifest.json").read_text())
     except (OSError, ValueError):
         manifest = {}
-    try:
-        validated = (path / ".validated").read_text().strip()
-    except OSError:
-        validated = ""
     try:
         activated = (path / ".activated").stat().st_mtime
     except OSError:
         activated = 0.0
     return {
         "manifest": manifest,
-        "validated": validated,
         "activated": activated,
         "sealed": not (path / "credentials" / "litellm-proxy.json").exists(),
     }

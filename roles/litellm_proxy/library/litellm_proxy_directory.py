@@ -8,7 +8,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
-module: litellm_proxy_files
+module: litellm_proxy_directory
 short_description: Write the files of a directory
 description: Makes the directory hold exactly these files, with this owner and mode. Nothing below it is looked at.
 options:
