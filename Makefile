@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PORT
 
-.PHONY: help setup demo demo-stop deploy check remove test test-fast lint unit pool molecule bench lock docs clean
+.PHONY: help setup demo demo-stop deploy check test test-fast lint unit gateway pool molecule bench lock docs clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ check: setup ## show what deploy would change, and change nothing
 	@ansible-playbook site.yml --check --diff $(ARGS)
 
 test: setup ## install what the tests need and run them all
-	@scripts/test.sh lint unit pool demo molecule
+	@scripts/test.sh lint unit gateway pool demo molecule
 
 test-fast: setup ## lint and unit tests only
 	@scripts/test.sh lint unit
@@ -35,6 +35,9 @@ lint: setup ## the linters only
 
 unit: setup ## the unit tests only
 	@scripts/test.sh unit
+
+gateway: setup ## the tests of the gateway's HAProxy only
+	@scripts/test.sh gateway
 
 pool: setup ## the tests of the pool inside LiteLLM, before a simulated Z.AI, only
 	@scripts/test.sh pool

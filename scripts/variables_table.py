@@ -1,4 +1,4 @@
-"""Make README.md's tables of variables from the role's argument specification.
+"""Make README.md's tables of variables from the roles' argument specifications.
 
 python scripts/variables_table.py            print the tables
 python scripts/variables_table.py --write    put them between the markers in README.md
@@ -15,8 +15,11 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-SPECIFICATION = "roles/litellm_proxy/meta/argument_specs.yml"
-DEFAULTS = "roles/litellm_proxy/defaults/main.yml"
+ROLES = {
+    "litellm_proxy": "the proxy",
+    "litellm_gateway": "the gateway in front of it",
+}
+"""Directory below roles/ and what the role is."""
 README = "README.md"
 BEGIN, END = "<!-- variables: begin -->", "<!-- variables: end -->"
 
@@ -29,16 +32,29 @@ def load_options(path: Path) -> Options:
     return options
 
 
-def tables(options: Options) -> str:
+def specification(role: str) -> str:
+    """Path of a role's argument specification below the project."""
+    return f"roles/{role}/meta/argument_specs.yml"
+
+
+def chapters(root: Path) -> str:
+    """Render the tables of all roles, each with a line that says whose they are."""
+    return "\n\n".join(
+        f"Of the role `{role}`, {what}:\n\n{tables(load_options(root / specification(role)), role)}"
+        for role, what in ROLES.items()
+    )
+
+
+def tables(options: Options, role: str) -> str:
     """Render one table of the variables and one of the fields of the structured ones."""
-    parts = [_table("Variable", list(options.items()))]
+    parts = [_table("Variable", list(options.items()), role)]
     fields = [
         (f"{name}[].{field}", option)
         for name, variable in options.items()
         for field, option in variable.get("options", {}).items()
     ]
     if fields:
-        parts += ["The fields of an entry:", _table("Field", fields)]
+        parts += ["The fields of an entry:", _table("Field", fields, role)]
     return "\n\n".join(parts)
 
 
@@ -62,7 +78,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     action.add_argument("--write", action="store_true", help="put the tables into README.md")
     action.add_argument("--check", action="store_true", help="exit 1 when README.md differs")
     arguments = parser.parse_args(argv)
-    content = tables(load_options(root / SPECIFICATION))
+    content = chapters(root)
     if not arguments.write and not arguments.check:
         print(content)
         return 0
@@ -77,7 +93,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
         readme.write_text(wanted)
     elif wanted != text:
         print(
-            f"{README}: the tables of variables differ from {SPECIFICATION}; "
+            f"{README}: the tables of variables differ from the roles' argument_specs.yml; "
             "run: .venv/bin/python scripts/variables_table.py --write",
             file=sys.stderr,
         )
@@ -85,21 +101,19 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     return 0
 
 
-def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
+def _table(title: str, rows: Sequence[tuple[str, Mapping[str, Any]]], role: str) -> str:
     lines = [f"| {title} | Default | Meaning |", "|---|---|---|"]
-    lines += [f"| `{name}` | {_default(option)} | {_cell(option['description'])} |" for name, option in rows]
+    lines += [f"| `{name}` | {_default(option, role)} | {_cell(option['description'])} |" for name, option in rows]
     return "\n".join(lines)
 
 
-def _default(option: Mapping[str, Any]) -> str:
+def _default(option: Mapping[str, Any], role: str) -> str:
     """The default as the table shows it; a long one is told in words or in the file of the defaults."""
     if "default" not in option:
         return "none"
     value = option["default"]
-    if isinstance(value, str) and "{{" in value:
-        return "by mode"
-    if isinstance(value, list | dict) and value:
-        return f"[see defaults]({DEFAULTS})"
+    if (isinstance(value, str) and "{{" in value) or (isinstance(value, list | dict) and value):
+        return f"[see defaults](roles/{role}/defaults/main.yml)"
     return _cell(f"`{value}`" if isinstance(value, str) and value else f"`{json.dumps(value)}`")
 
 

@@ -94,7 +94,9 @@ class Proxy:
 
     def unit(self) -> str:
         """Name of the running unit."""
-        units = self.host.check_output("systemctl list-units 'litellm-proxy@*' --state=active --plain --no-legend")
+        units = self.host.check_output(
+            "systemctl list-units 'litellm-proxy@*' --state=active,activating --plain --no-legend"
+        )
         (line,) = units.splitlines()
         return str(line.split()[0])
 

@@ -20,7 +20,12 @@ def plain_front() -> Iterator[Front]:
 def certified_front() -> Iterator[Front]:
     tls_port, http_port = free_ports(2)
     with running_front(
-        "".join(certificate()), tls_port=tls_port, http_port=http_port, header_timeout=1, client_timeout=1, max_body_mb=1
+        "".join(certificate()),
+        tls_port=tls_port,
+        http_port=http_port,
+        header_timeout=1,
+        client_timeout=1,
+        max_body_mb=1,
     ) as front:
         yield front
 

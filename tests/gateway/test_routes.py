@@ -168,7 +168,13 @@ def test_credentials_reach_the_instance(front: Front) -> None:
 
 def test_only_the_named_hosts_are_served() -> None:
     with running_front(server_names=["GLM.example.com", "*.corp.example"]) as front:
-        for host in ("glm.example.com", "Glm.Example.Com:4000", "glm.example.com.", "a.corp.example", "a.b.CORP.example:1"):
+        for host in (
+            "glm.example.com",
+            "Glm.Example.Com:4000",
+            "glm.example.com.",
+            "a.corp.example",
+            "a.b.CORP.example:1",
+        ):
             assert front.call("/v1/models", host=host).status == 200, host
         for host in ("example.com", "glm.example.com.evil", "corp.example", "xcorp.example", "127.0.0.1", "[::1]:4000"):
             for target in ("/v1/models", "/", "/metrics"):

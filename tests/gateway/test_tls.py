@@ -58,7 +58,15 @@ def test_a_redirect_needs_a_host(certified: Front) -> None:
 def test_old_versions_of_tls_are_refused(certified: Front, port: str) -> None:
     number = certified.settings[f"litellm_gateway_{port}"]
     for option, accepted in (("--tls-max=1.1", False), ("--tlsv1.2", True), ("--tlsv1.3", True)):
-        command = ["curl", "--silent", "--insecure", "--output", "/dev/null", *option.split("="), f"https://127.0.0.1:{number}/"]
+        command = [
+            "curl",
+            "--silent",
+            "--insecure",
+            "--output",
+            "/dev/null",
+            *option.split("="),
+            f"https://127.0.0.1:{number}/",
+        ]
         assert (subprocess.run(command, check=False).returncode == 0) is accepted, option
 
 

@@ -12,16 +12,17 @@ BEFORE, AFTER = "# Title\n\n", "\n\nThe end.\n"
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A project with the specification and a README that has the markers and nothing between them."""
-    specification = tmp_path / variables_table.SPECIFICATION
-    specification.parent.mkdir(parents=True)
-    specification.write_text((ROLE / "meta" / "argument_specs.yml").read_text())
+    """A project with the specifications and a README that has the markers and nothing between them."""
+    for role in variables_table.ROLES:
+        specification = tmp_path / variables_table.specification(role)
+        specification.parent.mkdir(parents=True)
+        specification.write_text((ROLE.parent / role / "meta" / "argument_specs.yml").read_text())
     (tmp_path / "README.md").write_text(f"{BEFORE}{BEGIN}\n{END}{AFTER}")
     return tmp_path
 
 
 def test_every_variable_and_field_has_a_row() -> None:
-    rows = variables_table.tables(OPTIONS).splitlines()
+    rows = variables_table.tables(OPTIONS, ROLE.name).splitlines()
     names = [*OPTIONS]
     for variable in ("litellm_proxy_zai_keys", "litellm_proxy_pools"):
         names += [f"{variable}[].{field}" for field in OPTIONS[variable]["options"]]
@@ -30,7 +31,7 @@ def test_every_variable_and_field_has_a_row() -> None:
 
 
 def test_text_cannot_break_the_table() -> None:
-    text = variables_table.tables({"a": {"default": "x|y", "description": "one | two\nthree."}})
+    text = variables_table.tables({"a": {"default": "x|y", "description": "one | two\nthree."}}, "role")
     assert text.splitlines()[-1] == r"| `a` | `x\|y` | one \| two three. |"
 
 
@@ -38,7 +39,8 @@ def test_write_keeps_what_is_around_the_tables_and_check_agrees_then(project: Pa
     assert variables_table.main(["--check"], root=project) == 1
     assert variables_table.main(["--write"], root=project) == 0
     text = (project / "README.md").read_text()
-    assert text.startswith(f"{BEFORE}{BEGIN}\n\n| Variable")
+    assert text.startswith(f"{BEFORE}{BEGIN}\n\nOf the role `litellm_proxy`, the proxy:\n\n| Variable")
+    assert "Of the role `litellm_gateway`" in text
     assert text.endswith(f"|\n\n{END}{AFTER}")
     assert variables_table.main(["--check"], root=project) == 0
     assert variables_table.main(["--write"], root=project) == 0

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from host_support import MASTER_KEY, PORT, Proxy, hosts_of, play, wait_until
+from host_support import MASTER_KEY, PORT, Proxy, hosts_of, play
 from testinfra.host import Host
 
 testinfra_hosts = hosts_of("litellm_proxy")
@@ -13,10 +13,27 @@ def test_port_4000_listens(host: Host) -> None:
     assert host.socket(f"tcp://0.0.0.0:{PORT}").is_listening
 
 
-def test_unit_runs_and_starts_on_boot(host: Host, proxy: Proxy) -> None:
-    service = host.service(proxy.unit())
+def test_instance_runs_and_starts_on_boot(host: Host, proxy: Proxy) -> None:
+    assert host.service(proxy.unit()).is_running
+    assert host.service("litellm-proxy").is_enabled
+    # what `current` names is all that a boot starts
+    assert not host.service(proxy.unit()).is_enabled
+    assert (
+        proxy.unit() == f"litellm-proxy@{host.check_output('basename $(readlink /etc/litellm-proxy/current)')}.service"
+    )
+
+
+def test_gateway_runs_and_starts_on_boot(host: Host) -> None:
+    service = host.service("litellm-gateway")
     assert service.is_running
     assert service.is_enabled
+
+
+def test_service_stops_and_starts_as_one(host: Host, proxy: Proxy) -> None:
+    before = proxy.main_pid()
+    host.check_output("systemctl restart litellm-proxy")
+    assert proxy.chat().status_code == 200
+    assert proxy.main_pid() not in (0, before)
 
 
 def test_runs_as_its_own_user(host: Host, proxy: Proxy) -> None:
@@ -43,14 +60,11 @@ def test_unit_setting(host: Host, proxy: Proxy, setting: str, value: str) -> Non
     assert host.check_output("systemctl show -P %s %s", setting, proxy.unit()) == value
 
 
-def test_comes_back_after_kill_9(host: Host, proxy: Proxy) -> None:
-    unit, before = proxy.unit(), proxy.main_pid()
+def test_requests_outlive_a_crash_of_the_instance(host: Host, proxy: Proxy) -> None:
+    before = proxy.main_pid()
     host.check_output("kill -9 %s", str(before))
-    wait_until(lambda: not proxy.alive())
-    wait_until(proxy.alive, seconds=120)
-    wait_until(lambda: host.run("systemctl is-active %s", unit).rc == 0)
-    assert proxy.main_pid() not in (0, before)
     assert proxy.chat().status_code == 200
+    assert proxy.main_pid() not in (0, before)
 
 
 def test_check_run_on_a_converged_host_changes_nothing() -> None:
@@ -60,7 +74,9 @@ def test_check_run_on_a_converged_host_changes_nothing() -> None:
 
 
 def test_second_instance_refuses_the_taken_port(host: Host, proxy: Proxy) -> None:
-    # LiteLLM itself would answer a taken port 4000 by listening on a random one
+    # LiteLLM itself would answer a taken port by listening on a random one
+    place = f"/etc/litellm-proxy/{host.check_output('readlink /etc/litellm-proxy/current')}.env"
+    port = host.check_output(f"sed -n s/LITELLM_PROXY_LISTEN_PORT=//p {place}")
     start = host.check_output("systemctl show -P ExecStart %s", proxy.unit())
     command = re.search(r"argv\[\]=(.*?) ;", start)
     assert command is not None
@@ -68,7 +84,7 @@ def test_second_instance_refuses_the_taken_port(host: Host, proxy: Proxy) -> Non
     environment = host.check_output("systemctl show -P Environment %s", proxy.unit())
     second = host.run(
         f"d=$(mktemp -d); printf %s '{credentials}' > $d/litellm-proxy.json; "
-        f"env {environment} CREDENTIALS_DIRECTORY=$d {command[1]}; rc=$?; rm -r $d; exit $rc"
+        f"set -a; . {place}; env {environment} CREDENTIALS_DIRECTORY=$d {command[1]}; rc=$?; rm -r $d; exit $rc"
     )
     assert second.rc == 69
-    assert "cannot listen on 0.0.0.0 port 4000: Address already in use" in second.stderr
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in second.stderr

@@ -9,10 +9,22 @@ testinfra_hosts = hosts_of("litellm_proxy")
 
 def test_nothing_listens_and_no_process_is_left(host: Host) -> None:
     assert not host.socket("tcp://4000").is_listening
-    assert "glm_pool" not in host.check_output("ps axww")
+    processes = host.check_output("ps axww")
+    assert "glm_pool" not in processes
+    assert "litellm-gateway" not in processes
 
 
-@pytest.mark.parametrize("path", ["/opt/litellm-proxy", "/var/lib/litellm-proxy", "/etc/litellm-proxy/generations"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/opt/litellm-proxy",
+        "/var/lib/litellm-proxy",
+        "/run/litellm-proxy",
+        "/etc/litellm-proxy/generations",
+        "/etc/litellm-gateway",
+        "/run/litellm-gateway",
+    ],
+)
 def test_directory_is_gone(host: Host, path: str) -> None:
     assert not host.file(path).exists
 
@@ -20,7 +32,7 @@ def test_directory_is_gone(host: Host, path: str) -> None:
 def test_units_are_gone(host: Host) -> None:
     assert (
         host.check_output(
-            "systemctl list-unit-files 'litellm-proxy*' --no-legend --plain; find /etc/systemd -name 'litellm*'"
+            "systemctl list-unit-files 'litellm-*' --no-legend --plain; find /etc/systemd -name 'litellm*'"
         )
         == ""
     )
@@ -38,6 +50,7 @@ def test_foreign_files_stay(host: Host, path: str) -> None:
 
 def test_packages_of_the_system_stay(host: Host) -> None:
     assert host.package("python3-venv").is_installed
+    assert host.package("haproxy").is_installed
 
 
 def test_no_secret_is_left(host: Host) -> None:

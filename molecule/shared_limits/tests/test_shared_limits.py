@@ -51,7 +51,7 @@ def shared(proxy: Proxy) -> dict[str, Any]:
 
 
 def takes_part(proxy: Proxy) -> bool:
-    return shared(proxy) == {"connected": True, "members": 4}
+    return shared(proxy) == {"kind": "redis", "connected": True, "members": 4}
 
 
 def wait_for_each(proxies: list[Proxy], look: Callable[[Proxy], bool]) -> None:
