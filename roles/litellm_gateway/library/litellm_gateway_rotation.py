@@ -175,7 +175,7 @@ def main() -> None:
     if before is None:
         module.fail_json(msg=f"The gateway has no server {wanted['server']}; run site.yml.", running=0)
     forced = FORCED_DRAIN if wanted["state"] == "drain" else 0
-    changed = before[1] & (FORCED_MAINTENANCE | FORCED_DRAIN) != forced
+    changed = before is not None and before[1] & (FORCED_MAINTENANCE | FORCED_DRAIN) != forced
     if module.check_mode:
         module.exit_json(changed=changed, running=0)
     try:

@@ -1,0 +1,154 @@
+"""Servers of the gateway in and out of rotation, before a master process that answers as HAProxy's does."""
+
+import socketserver
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import litellm_gateway_rotation as rotation
+import pytest
+
+NEW, OLD = 20, 10
+UP, DOWN = 2, 0
+
+
+class Master(socketserver.ThreadingUnixStreamServer):
+    """One process that takes connections and, after a reload, one of before."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, Handler)
+        self.reloaded = False
+        self.running = {NEW: [0], OLD: [0]}
+        """Requests on the server, by process, as each next `show stat` tells; the last one stays."""
+        self.operation = [UP]
+        self.administration = 0
+        self.told: list[str] = []
+
+    def answer(self, command: str) -> str:
+        if command == "show proc":
+            old = f"{OLD} worker 1 0d00h01m00s 3.0" if self.reloaded else ""
+            return f"#<PID> <type>\n1 master 0\n# workers\n{NEW} worker 0 0d 3.0\n# old workers\n{old}\n# programs\n\n"
+        pid, _, inner = command.removeprefix("@!").partition(" ")
+        if inner.startswith("show servers state"):
+            operation = self.operation.pop(0) if len(self.operation) > 1 else self.operation[0]
+            return f"1\n# be_id be_name srv_id srv_name\n3 pool 1 a 127.0.0.1 {operation} {self.administration} 1 1\n"
+        if inner == "show stat":
+            counts = self.running[int(pid)]
+            count = counts.pop(0) if len(counts) > 1 else counts[0]
+            return f"# pxname,svname,qcur,qmax,scur\npool,FRONTEND,,,9\npool,a,0,0,{count}\npool,b,0,0,7\n"
+        self.told.append(f"{pid} {inner}")
+        return "\n"
+
+
+class Handler(socketserver.StreamRequestHandler):
+    server: Master
+
+    def handle(self) -> None:
+        command = self.rfile.readline().decode().strip()
+        # as HAProxy does: no end before the other side has said that nothing more comes
+        assert self.rfile.read() == b""
+        self.wfile.write(self.server.answer(command).encode())
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    with Master(str(tmp_path / "master.sock")) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+class Ended(Exception):
+    """Ends the module in place of the process."""
+
+
+def run(master: Master | str, monkeypatch: pytest.MonkeyPatch, **parameters: Any) -> dict[str, Any]:
+    """What the module returns; `failed` where it fails."""
+
+    class Module:
+        check_mode = parameters.pop("check_mode", False)
+
+        def __init__(self, **_: object) -> None:
+            path = master if isinstance(master, str) else str(master.server_address)
+            given = {"up_within": 0.0, "idle_within": 0.0, "cut": False, "server": "a", **parameters}
+            self.params = {"master": path, "backend": "pool", **given}
+
+        def exit_json(self, **result: object) -> None:
+            raise Ended(result)
+
+        def fail_json(self, **result: object) -> None:
+            raise Ended({"failed": True, **result})
+
+    monkeypatch.setattr(rotation, "AnsibleModule", Module)
+    monkeypatch.setattr(rotation, "POLL_SECONDS", 0.001)
+    with pytest.raises(Ended) as ended:
+        rotation.main()
+    found: dict[str, Any] = ended.value.args[0]
+    return found
+
+
+def test_state_is_told_once_and_changed_only_where_it_differs(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(master, monkeypatch, state="ready") == {"changed": False, "running": 0}
+    assert run(master, monkeypatch, state="drain") == {"changed": True, "running": 0}
+    assert master.told == [f"{NEW} set server pool/a state ready", f"{NEW} set server pool/a state drain"]
+    master.administration = rotation.FORCED_DRAIN
+    assert run(master, monkeypatch, state="drain")["changed"] is False
+    assert run(master, monkeypatch, state="ready")["changed"] is True
+
+
+def test_process_of_before_a_reload_is_told_too(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.reloaded = True
+    run(master, monkeypatch, state="ready")
+    # it makes no health checks any more
+    assert f"{OLD} set server pool/a health up" in master.told
+    assert f"{NEW} set server pool/a health up" not in master.told
+    run(master, monkeypatch, state="drain")
+    assert f"{OLD} set server pool/a state drain" in master.told
+
+
+def test_drained_when_the_last_request_of_any_process_has_ended(
+    master: Master, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    master.reloaded = True
+    master.running = {NEW: [2, 1, 0], OLD: [1, 1, 1, 1, 0]}
+    assert run(master, monkeypatch, state="drain", idle_within=30)["running"] == 0
+    assert master.running[OLD] == [0]
+
+
+def test_requests_that_do_not_end_are_counted(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.running = {NEW: [3], OLD: [0]}
+    assert run(master, monkeypatch, state="drain", idle_within=0.02)["running"] == 3
+
+
+def test_cut_ends_them(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(master, monkeypatch, state="drain", cut=True)["changed"] is True
+    assert f"{NEW} shutdown sessions server pool/a" in master.told
+
+
+def test_ready_waits_for_the_health_check(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.operation = [DOWN, DOWN, DOWN, UP]
+    assert run(master, monkeypatch, state="ready", up_within=30) == {"changed": False, "running": 0}
+    master.operation = [DOWN]
+    failed = run(master, monkeypatch, state="ready", up_within=0.02)
+    assert failed["failed"] is True
+    assert "health check of server a did not pass within 0.02 s" in failed["msg"]
+
+
+def test_unknown_server_is_named(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "no server z" in run(master, monkeypatch, server="z", state="ready")["msg"]
+    assert master.told == []
+
+
+def test_check_mode_tells_nothing(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(master, monkeypatch, state="drain", check_mode=True)["changed"] is True
+    assert master.told == []
+
+
+def test_gateway_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = str(tmp_path / "none.sock")
+    failed = run(missing, monkeypatch, state="ready")
+    assert failed["failed"] is True
+    assert "systemctl status litellm-gateway" in failed["msg"]
+    # as on a fresh host
+    assert run(missing, monkeypatch, state="ready", check_mode=True) == {"changed": True, "running": 0}
