@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import litellm_gateway_server as runtime
+import litellm_gateway_rotation as rotation
 
 from tests.gateway.rendering import render, variables
 from tests.gateway.upstream import Upstream
@@ -110,7 +110,7 @@ class Front:
     def answers(self) -> bool:
         try:
             return "Pid:" in self.ask("show info")
-        except runtime.NoAnswer:
+        except OSError:
             return False
 
     def control(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
@@ -121,10 +121,29 @@ class Front:
         return self.control("reload", str(self.process.pid))
 
     def ask(self, command: str) -> str:
-        return runtime.ask(f"{self.directory}/admin.sock", command)
+        """Ask the process that takes new connections."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(20)
+            connection.connect(f"{self.directory}/admin.sock")
+            connection.sendall(command.encode() + b"\n")
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection).decode()
 
-    def server(self, name: str) -> dict[str, Any]:
-        return runtime.read(str(self.directory), name)
+    def server(self, name: str) -> rotation.Gateway:
+        """A server as all processes see it, by what the role asks them with."""
+        found = rotation.Gateway(f"{self.directory}/master.sock", "litellm_proxy", name)
+        wait_until(lambda: self._listens(found.master), "the master process answers")
+        return found
+
+    def _listens(self, path: str) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(path) == 0
+
+    def drained(self, name: str) -> bool:
+        """Whether a server gets no new requests."""
+        states = self.server(name).states()
+        assert states
+        return bool(states[1] & rotation.FORCED_DRAIN)
 
     def log_text(self) -> str:
         path = self.directory / "log"
@@ -145,7 +164,7 @@ class Front:
     ) -> http.client.HTTPConnection:
         address = ("127.0.0.1", port or self.port)
         if self.tls if tls is None else tls:
-            context = ssl._create_unverified_context()
+            context = unverified()
             return http.client.HTTPSConnection(*address, timeout=timeout, source_address=(source, 0), context=context)
         return http.client.HTTPConnection(*address, timeout=timeout, source_address=(source, 0))
 
@@ -171,21 +190,30 @@ class Front:
     def curl(self, target: str, *options: str, scheme: str | None = None, port: int | None = None) -> Reply:
         """One request by curl, for HTTP/2; its version is the header `:version`."""
         url = f"{scheme or ('https' if self.tls else 'http')}://127.0.0.1:{port or self.port}{target}"
-        out = self.directory / "curl.out"
+        out = Path(tempfile.mkdtemp(dir=self.directory)) / "body"
         made = subprocess.run(
-            ["curl", "--silent", "--show-error", "--insecure", "--path-as-is", "--interface", STRANGER, "--max-time", "20",
-             "--output", out, "--write-out", "%{http_version} %{http_code} %{content_type}", *options, url],
+            ["curl", "--silent", "--show-error", "--insecure", "--path-as-is", "--interface", STRANGER, "--max-time",
+             "20", "--output", out, "--write-out", "%{http_version} %{http_code} %{content_type}", *options, url],
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert made.returncode == 0, made.stderr
         version, status, kind = made.stdout.split(" ", 2)
-        return Reply(int(status), {":version": version, "content-type": kind}, out.read_bytes())
+        body = out.read_bytes() if out.exists() else b""
+        return Reply(int(status), {":version": version, "content-type": kind}, body)
 
     def raw(self, data: bytes, source: str = STRANGER, port: int | None = None) -> socket.socket:
         """A connection on which the bytes are sent as they are."""
         opened = socket.create_connection(("127.0.0.1", port or self.port), 20, source_address=(source, 0))
         opened.sendall(data)
         return opened
+
+
+def unverified() -> ssl.SSLContext:
+    """TLS with whatever certificate the other side has."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def read_reply(response: http.client.HTTPResponse) -> Reply:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import socket
-import ssl
+import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway.front import STRANGER, Front, read_all, running_front, wait_until
+from tests.gateway.front import STRANGER, Front, read_all, running_front, unverified, wait_until
 
 WINDOW = 3
 
@@ -22,7 +22,7 @@ def limited() -> Iterator[Front]:
 
 def wrapped(front: Front, connection: socket.socket) -> socket.socket:
     """The connection itself, or TLS over it."""
-    return ssl._create_unverified_context().wrap_socket(connection) if front.tls else connection
+    return unverified().wrap_socket(connection) if front.tls else connection
 
 
 def test_a_body_of_the_limit_passes_and_a_larger_one_does_not(front: Front) -> None:
@@ -31,20 +31,31 @@ def test_a_body_of_the_limit_passes_and_a_larger_one_does_not(front: Front) -> N
     assert (reply.status, reply.code) == (413, "body_too_large")
 
 
-def test_a_client_that_sends_a_too_large_body_whole_reads_why(front: Front) -> None:
-    reply = front.call("/v1/messages", "POST", body=b"x" * 1_500_000)
+def test_a_client_that_asks_before_it_sends_a_too_large_body_reads_why(front: Front) -> None:
+    (front.directory / "large").write_bytes(b"x" * 1_500_000)
+    reply = front.curl("/v1/messages", "--http1.1", "--data-binary", f"@{front.directory}/large")
     assert (reply.status, reply.code) == (413, "body_too_large")
 
 
-def test_a_length_beyond_all_bounds_is_refused(plain: Front) -> None:
-    assert plain.call("/v1/messages", "POST", headers={"Content-Length": str(2**40)}, body=b"x").status == 413
+def test_a_too_large_body_does_not_pass_over_http2(plain: Front) -> None:
+    # HAProxy resets the stream after its answer, which curl calls an error
+    target = "/v1/messages/too-large-over-http2"
+    (plain.directory / "large").write_bytes(b"x" * 1_500_000)
+    url = f"http://127.0.0.1:{plain.port}{target}"
+    upload = ["--http2-prior-knowledge", "--data-binary", f"@{plain.directory}/large", "--output", "/dev/null"]
+    subprocess.run(["curl", "--silent", *upload, url], check=False)
+    assert (plain.logged(target)["status"], plain.logged(target)["server"]) == (413, "<NOSRV>")
+
+
+@pytest.mark.parametrize("length", [2**31, 2**32, 2**40, 2**63 - 1])
+def test_a_length_beyond_all_bounds_is_refused(plain: Front, length: int) -> None:
+    assert plain.call("/v1/messages", "POST", headers={"Content-Length": str(length)}, body=b"x").status == 413
 
 
 def test_a_body_of_unknown_length_passes(plain: Front) -> None:
-    opened = plain.raw(
-        b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
-    )
-    assert b'"body": 3' in read_all(opened)
+    head = b"POST /v1/messages HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with plain.raw(head + b"3\r\nabc\r\n0\r\n\r\n") as opened:
+        assert b'"body": 3' in read_all(opened)
 
 
 def test_a_client_gets_its_requests_a_minute_and_then_a_true_retry_after(limited: Front) -> None:
@@ -83,9 +94,7 @@ def test_http2_counts_like_http1(limited: Front) -> None:
 
 def test_clients_of_one_ipv6_network_count_together() -> None:
     # the PROXY protocol names clients that this machine could not be
-    with running_front(rate_limit=2, max_connections=500) as front:
-        with socket.socket(socket.AF_UNIX) as listening:
-            assert listening.connect_ex(f"{front.directory}/relay.sock") == 0
+    with running_front(rate_limit=2) as front:
 
         def ask(address: str) -> int:
             with socket.socket(socket.AF_UNIX) as opened:
@@ -121,8 +130,7 @@ def test_a_head_that_trickles_is_cut(plain: Front) -> None:
 
 def test_a_client_that_says_nothing_is_cut(front: Front) -> None:
     with front.raw(b"") as opened:
-        assert read_all(opened) in (b"", b"HTTP/1.1 408 ") or True
-    assert front.call("/").status == 200
+        assert not read_all(opened).startswith(b"HTTP/1.1 200 ")
 
 
 def test_an_http2_client_that_says_nothing_after_its_preface_is_cut(plain: Front) -> None:

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from tests.gateway.front import STRANGER, Front, read_all
+from tests.gateway.front import STRANGER, Front, read_all, unverified
 
 TARGET = "/v1/messages?beta=true&x=%2F"
 
@@ -71,7 +71,7 @@ def test_old_versions_of_tls_are_refused(certified: Front, port: str) -> None:
 
 
 def test_a_handshake_in_small_parts_is_served(certified: Front) -> None:
-    context = ssl._create_unverified_context()
+    context = unverified()
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     session = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
     with socket.create_connection(("127.0.0.1", certified.port), 20) as connection:

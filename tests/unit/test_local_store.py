@@ -114,6 +114,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "run" / "pool.sqlite3"
 
 
+@pytest.fixture(autouse=True)
+def short_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BEAT", 0.2)
+    monkeypatch.setattr(module, "LOOK_IDLE", 0.1)
+
+
 class Ears:
     """A listener that remembers."""
 
@@ -221,10 +227,12 @@ def test_three_processes_never_hold_more_than_the_limit(slots: int, holds: list[
 
 
 THREE: list[Process] = []
+THEIR_DIRECTORY: list[Path] = []
 
 
 @pytest.fixture(autouse=True, scope="module")
-def end_of_the_three() -> Iterator[None]:
+def end_of_the_three(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    THEIR_DIRECTORY[:] = [tmp_path_factory.mktemp("three")]
     yield
     while THREE:
         THREE.pop().end()
@@ -233,7 +241,7 @@ def end_of_the_three() -> Iterator[None]:
 def three_processes(slots: int, holds: list[list[float]]) -> list[list[tuple[float, float]]]:
     """Let three processes hold slots as long as told, all at once; they are the same ones for all examples."""
     if not THREE:
-        path = Path(tempfile.mkdtemp()) / "pool.sqlite3"
+        path = THEIR_DIRECTORY[0] / "pool.sqlite3"
         THREE.extend(Process(path) for _ in range(3))
     for other, work in zip(THREE, holds, strict=True):
         other.order(serve=work, slots=slots)

@@ -192,8 +192,8 @@ def _dates(name: str, chain: Sequence[x509.Certificate]) -> Iterator[str]:
         which = "" if index == 0 else f" (certificate {index + 1} of the chain)"
         if _ends(one) <= now:
             yield f"{name}{which} expired on {_ends(one):%Y-%m-%d}: renew it."
-        elif one.not_valid_before.replace(tzinfo=timezone.utc) > now:
-            begins = one.not_valid_before
+        elif _time(one, "not_valid_before") > now:
+            begins = _time(one, "not_valid_before")
             yield f"{name}{which} is valid only from {begins:%Y-%m-%d}: use it then, or set the controller's clock."
 
 
@@ -265,8 +265,14 @@ def _chain(text: object) -> list[x509.Certificate]:
 
 
 def _ends(certificate: x509.Certificate) -> datetime:
-    # the property with a time zone is too new for some of the controllers
-    return certificate.not_valid_after.replace(tzinfo=timezone.utc)
+    return _time(certificate, "not_valid_after")
+
+
+def _time(certificate: x509.Certificate, name: str) -> datetime:
+    # the property with a time zone is too new for some controllers, and the one without deprecated
+    found = getattr(certificate, f"{name}_utc", None) or getattr(certificate, name).replace(tzinfo=timezone.utc)
+    assert isinstance(found, datetime)  # noqa: S101 - for mypy
+    return found
 
 
 def _public(key: Any) -> bytes:

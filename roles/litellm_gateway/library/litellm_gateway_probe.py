@@ -15,7 +15,7 @@ short_description: Probe a host for what the litellm_gateway role needs
 description: Reports programs, files and foreign listeners on the front's ports. Changes nothing.
 options:
   ports: {type: list, elements: int, required: true, description: TCP ports that the front shall own.}
-  own: {type: list, elements: str, required: true, description: Texts in the command lines of programs that may own them.}
+  own: {type: list, elements: str, required: true, description: Texts in command lines of those who may own them.}
   programs: {type: list, elements: path, required: true, description: Programs that must be installed.}
   files: {type: list, elements: path, required: true, description: Files that must exist.}
   loaded: {type: path, required: true, description: File with the checksum of what the running front has loaded.}

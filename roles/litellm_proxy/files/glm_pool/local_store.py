@@ -98,6 +98,7 @@ class LocalStore:
         self.return_grace = 0.0
         self._path = path
         self._process = secrets.token_hex(6)
+        self._schema = SCHEMA
         self._alive = Members(path, SCHEMA, self._process)
         self._db: sqlite3.Connection | None = None
         self._name = ""  # of the database that is open
@@ -310,6 +311,7 @@ class LocalStore:
             self._busy_until = 0.0
         except _Busy:
             pause = BUSY_PAUSE
+            self._next_beat = 0.0  # it may have been the beat
             self._busy_until = self._busy_until or time.monotonic() + BUSY_PATIENCE
             if time.monotonic() > self._busy_until:
                 self._went_away("database is locked")
@@ -427,7 +429,7 @@ class LocalStore:
         return others
 
     def _require_same_tables(self) -> None:
-        if any(version != SCHEMA for version in self._count_members().values()):
+        if any(version != self._schema for version in self._count_members().values()):
             raise self._went_away("a process of another version, which counts otherwise, is running")
 
     # The database ------------------------------------------------------------------------------------------------
@@ -457,7 +459,7 @@ class LocalStore:
         self._close()
         with self._alone():
             name = self._linked()
-            if name != self._broken and name.startswith(f"{self._path.name}.v{SCHEMA}."):
+            if name != self._broken and name.startswith(f"{self._path.name}.v{self._schema}."):
                 try:
                     self._db = _open_database(self._path.with_name(name))
                 except sqlite3.Error as error:
@@ -472,7 +474,7 @@ class LocalStore:
         """Replace the database by a new one; returns its name."""
         if old:
             logger.warning("shared store %s can not be used and begins anew", self._path)
-        path = self._path.with_name(f"{self._path.name}.v{SCHEMA}.{secrets.token_hex(6)}.db")
+        path = self._path.with_name(f"{self._path.name}.v{self._schema}.{secrets.token_hex(6)}.db")
         self._db = _make_database(path)
         link = self._path.with_name(f"{self._path.name}.new")
         link.unlink(missing_ok=True)

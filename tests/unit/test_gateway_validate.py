@@ -1,0 +1,245 @@
+"""Faulty settings of the front are refused on the controller: each message names the variable and the fix."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
+from litellm_gateway_validate import LIMITS, SERVER_FIELDS, STATES, FilterModule, faults, warnings
+
+from tests.gateway.certificates import certificate
+
+ROLE = Path(__file__).resolve().parents[2] / "roles" / "litellm_gateway"
+SERVERS = [{"name": "a", "address": "127.0.0.1", "port": 4001}, {"name": "b", "address": "127.0.0.1", "port": 4002}]
+CHAIN, KEY = certificate("glm.example.com")
+OTHER_CHAIN, OTHER_KEY = certificate()
+
+
+def load(path: str) -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load((ROLE / path).read_text())
+    return content
+
+
+DEFAULTS = load("defaults/main.yml")
+OPTIONS: dict[str, dict[str, Any]] = load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+SETTINGS: dict[str, str] = load("vars/main.yml")["__litellm_gateway_settings"]
+
+
+def settings(**changes: object) -> dict[str, Any]:
+    """The defaults; `changes` go by the names without `litellm_gateway_`."""
+    found = {name: DEFAULTS[name] for name in SETTINGS}
+    # templates in the defaults
+    found |= {"litellm_gateway_host": "0.0.0.0", "litellm_gateway_port": 4000, "litellm_gateway_servers": SERVERS}
+    for name, value in changes.items():
+        assert f"litellm_gateway_{name}" in found, f"the role hands no {name} to its filters"
+        found[f"litellm_gateway_{name}"] = value
+    return found
+
+
+def with_certificate(chain: object = CHAIN, key: object = KEY, **changes: object) -> dict[str, Any]:
+    return settings(certificate=chain, certificate_key=key, **changes)
+
+
+def server(**changes: object) -> list[dict[str, object]]:
+    return [{"name": "a", "address": "127.0.0.1", "port": 4001} | changes]
+
+
+def test_the_defaults_and_every_kind_of_certificate_can_work() -> None:
+    files = {"certificate_file": "/etc/letsencrypt/live/x/fullchain.pem", "certificate_key_file": "/etc/key.pem"}
+    for good in (
+        settings(),
+        with_certificate(),
+        with_certificate(CHAIN + OTHER_CHAIN),
+        with_certificate("some text before\n" + CHAIN.replace("\n", "\r\n")),
+        settings(**files, http_port=80),
+        settings(port="443", host="::", tls_port=443),
+        settings(server_names=["glm.example.com", "*.example.com", "host_1"]),
+        settings(admin_networks=[]),
+        settings(admin_networks=["10.0.0.1", "fd00::/8"]),
+        settings(servers=server(address="proxy-1.internal") + server(name="b", address="::1", port="4002")),
+    ):
+        assert faults(good) == []
+
+
+def case(identifier: str, starts_with: str, says: str, given: dict[str, Any]) -> Any:
+    """One fault: the settings that have it, how its message begins and what it says to do."""
+    return pytest.param(given, f"litellm_gateway_{starts_with}", says, id=identifier)
+
+
+def expired() -> tuple[str, str]:
+    return certificate(days=-1, begins=-30)
+
+
+def encrypted_key() -> str:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"secret")).decode()
+
+
+FAULTS = [
+    case("state", "state is 'gone'", "present, absent", settings(state="gone")),
+    *(
+        case(f"{name} is {value!r}", f"{name} is", f"from {lowest} to {highest}", settings(**{name: value}))
+        for name, (lowest, highest) in ((name.removeprefix("litellm_gateway_"), LIMITS[name]) for name in LIMITS)
+        for value in (lowest - 1, highest + 1, "many", 1.5, None, True)
+    ),
+    case("host is a name", "host is 'localhost'", "127.0.0.1", settings(host="localhost")),
+    case("no server", "servers must", "at least one entry", settings(servers=[])),
+    case("servers are a mapping", "servers must", "a list", settings(servers={"a": 1})),
+    case(
+        "server without name",
+        "servers[0] (no name)",
+        "needs a 'name'",
+        settings(servers=[{"address": "::1", "port": 1}]),
+    ),
+    case("server name in upper case", "servers[0] (A)", "lower-case", settings(servers=server(name="A"))),
+    case("server without address", "servers[0] (a)", "needs an 'address'", settings(servers=server(address=""))),
+    case(
+        "server with a wrong address", "servers[0] (a)", "needs an 'address'", settings(servers=server(address="1.2.3"))
+    ),
+    case("server address with a space", "servers[0] (a)", "'address'", settings(servers=server(address="h check"))),
+    case("server port", "servers[0] (a)", "from 1 to 65535", settings(servers=server(port=0))),
+    case("unknown field of a server", "servers[0] (a)", "address, name, port", settings(servers=server(weight=1))),
+    case("servers of one name", "servers[0] and [1]", "rename one", settings(servers=server() + server(port=1))),
+    case("one server twice", "servers[0] and [1]", "remove one", settings(servers=server() + server(name="b"))),
+    case("port of an instance", "servers[0] (a)", "needs another one", settings(port=4001)),
+    case("port of the metrics", "metrics_port is 4000", "a port of its own", settings(metrics_port=4000)),
+    case("port of TLS", "tls_port is 443 like", "a port of its own", with_certificate(port=443)),
+    case("redirect without TLS", "http_port", "set litellm_gateway_certificate, or 0", settings(http_port=80)),
+    case("certificate without key", "certificate_key is empty", "or neither", settings(certificate=CHAIN)),
+    case("key without certificate", "certificate is empty", "or neither", settings(certificate_key=KEY)),
+    case("file without key", "certificate_key_file is empty", "or neither", settings(certificate_file="/a")),
+    case(
+        "relative file",
+        "certificate_file is 'a.pem'",
+        "absolute",
+        settings(certificate_file="a.pem", certificate_key_file="/k"),
+    ),
+    case("text and file", "certificate (text) and", "empty one pair", with_certificate(certificate_file="/a")),
+    case("certificate is no text", "certificate must", "a text", settings(certificate=[CHAIN])),
+    case("certificate is a path", "certificate is no certificate", "PEM text", with_certificate("/etc/cert.pem")),
+    case(
+        "certificate is cut",
+        "certificate is no certificate",
+        "PEM text",
+        with_certificate(CHAIN.replace("MII", "AAA", 1)),
+    ),
+    case("key in the certificate", "certificate holds a private key", "in the vault", with_certificate(CHAIN + KEY)),
+    case("key is none", "certificate_key is no private key", "PEM text", with_certificate(key=CHAIN)),
+    case(
+        "key with a passphrase", "certificate_key has a passphrase", "without it", with_certificate(key=encrypted_key())
+    ),
+    case("key of another", "certificate_key is not the key", "belongs together", with_certificate(key=OTHER_KEY)),
+    case(
+        "chain in the wrong order", "certificate_key is not the key", "own first", with_certificate(OTHER_CHAIN + CHAIN)
+    ),
+    case("expired", "certificate expired on", "renew it", with_certificate(*expired())),
+    case("expired in the chain", "certificate (certificate 2", "renew it", with_certificate(CHAIN + expired()[0])),
+    case("not valid yet", "certificate is valid only from", "clock", with_certificate(*certificate(begins=2))),
+    case("names are a text", "server_names must", "a list", settings(server_names="glm.example.com")),
+    *(
+        case(f"name {name!r}", "server_names[0] is", "without port", settings(server_names=[name]))
+        for name in ("glm.example.com:4000", "https://a", "a b", "*", "a.*.b", "", "*a.b", "::1", 7)
+    ),
+    case("networks are a text", "admin_networks must", "a list", settings(admin_networks="10.0.0.0/8")),
+    *(
+        case(f"network {network!r}", "admin_networks[0] is", "such as 10.0.0.0/8", settings(admin_networks=[network]))
+        for network in ("10.0.0.0/33", "office", "10.0.0.0/8 or", 10, "")
+    ),
+]
+
+
+@pytest.mark.parametrize(("given", "starts_with", "says"), FAULTS)
+def test_a_fault_names_the_variable_and_the_fix(given: dict[str, Any], starts_with: str, says: str) -> None:
+    found = faults(given)
+    assert [fault for fault in found if fault.startswith(starts_with) and says in fault], found
+    assert all(re.fullmatch(r"litellm_gateway_[^\n]+\.", fault) for fault in found)
+
+
+@pytest.mark.parametrize("given", [case.values[0] for case in FAULTS])
+def test_no_message_repeats_a_key(given: dict[str, Any]) -> None:
+    text = "\n".join(faults(given) + warnings(given))
+    lines = [line for pem in (KEY, OTHER_KEY) for line in pem.splitlines() if len(line) > 20]
+    assert not [line for line in lines if line in text and "-----" not in line]
+
+
+def test_all_faults_are_reported_at_once() -> None:
+    assert len(faults(settings(port=0, host="x", rate_limit=-1, server_names=["*"]))) == 4
+
+
+def test_absent_is_judged_by_nothing_else() -> None:
+    given = settings(state="absent", port="x", certificate="y")
+    assert (faults(given), warnings(given)) == ([], [])
+
+
+def test_what_is_usual_gives_no_warning() -> None:
+    assert warnings(settings()) == []
+    assert warnings(with_certificate(server_names=["glm.example.com", "GLM.example.com"])) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (with_certificate(*certificate(days=13)), "litellm_gateway_certificate expires on"),
+        (with_certificate(CHAIN + certificate(days=2)[0]), "(certificate 2 of the chain) expires on"),
+        (with_certificate(server_names=["a.example.com"]), "does not name a.example.com"),
+        (with_certificate(server_names=["*.example.com"]), "does not name *.example.com"),
+        (settings(admin_networks=["0.0.0.0/0"]), "every client reaches admin"),
+        (settings(admin_networks=["::/0"]), "every client reaches admin"),
+    ],
+)
+def test_a_warning_says_what_should_be_known(given: dict[str, Any], says: str) -> None:
+    assert faults(given) == []
+    found = warnings(given)
+    assert len(found) == 1 and says in found[0]
+
+
+def test_a_wildcard_covers_its_names() -> None:
+    chain, key = certificate("*.example.com")
+    assert warnings(with_certificate(chain, key, server_names=["a.example.com", "*.example.com"])) == []
+
+
+# the variables, everywhere the same -------------------------------------------
+
+
+def test_specification_and_defaults_have_the_same_variables() -> None:
+    assert sorted(OPTIONS) == sorted(DEFAULTS)
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_default_is_the_one_of_the_role(name: str) -> None:
+    assert OPTIONS[name]["default"] == DEFAULTS[name]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_has_a_type_and_a_description_of_one_to_three_sentences(name: str) -> None:
+    option = OPTIONS[name]
+    assert option["type"] in {"str", "int", "bool", "list"}
+    assert option["type"] != "list" or option["elements"] in {"str", "dict"}
+    assert option["description"].endswith(".")
+    assert 1 <= len(re.findall(r"\.(?:\s|$)", option["description"])) <= 3
+    assert not {"choices", "required"} & set(option)
+
+
+def test_the_key_is_marked_as_secret() -> None:
+    assert {name for name, option in OPTIONS.items() if option.get("no_log")} == {"litellm_gateway_certificate_key"}
+
+
+def test_descriptions_say_what_the_validator_takes() -> None:
+    assert all(f"`{state}`" in OPTIONS["litellm_gateway_state"]["description"] for state in STATES)
+    assert set(OPTIONS["litellm_gateway_servers"]["options"]) == SERVER_FIELDS
+    for name in ("max_body_mb", "rate_limit", "header_timeout", "client_timeout", "answer_timeout", "max_connections"):
+        lowest, highest = LIMITS[f"litellm_gateway_{name}"]
+        assert f"{lowest} to {highest}" in OPTIONS[f"litellm_gateway_{name}"]["description"]
+
+
+def test_filters_get_every_variable_that_they_read() -> None:
+    source = (ROLE / "filter_plugins/litellm_gateway_validate.py").read_text()
+    read = set(re.findall(r"settings\[\"(litellm_gateway_\w+)\"\]", source)) | set(LIMITS)
+    assert read <= set(SETTINGS) <= set(DEFAULTS)
+    assert {name: f"{{{{ {name} }}}}" for name in SETTINGS} == SETTINGS
+    assert set(FilterModule().filters()) == {"litellm_gateway_faults", "litellm_gateway_warnings"}
