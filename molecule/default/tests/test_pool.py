@@ -57,7 +57,7 @@ def test_playbooks_show_the_pool_and_bring_a_key_back(host: Host, proxy: Proxy, 
     name = host.backend.get_pytest_id().removeprefix("docker://")
     shown = play("playbooks/status.yml", {}, "--limit", name)
     assert shown.returncode == 0, shown.stdout
-    (row,) = [line for line in shown.stdout.splitlines() if "key-b" in line]
+    (row,) = [line for line in shown.stdout.splitlines() if line.strip().startswith("key-b ")]
     assert "out" in row
     assert "1113" in row
     assert [secret for secret in SECRETS if secret in shown.stdout] == []

@@ -123,7 +123,7 @@ def _ports(settings: Settings) -> Iterator[str]:
             yield f"litellm_gateway_{name} is {port} like {taken[int(port)]}: give each a port of its own."
         taken.setdefault(int(port), f"litellm_gateway_{name}")
     for index, server in enumerate(_mappings(settings["litellm_gateway_servers"])):
-        port = server.get("port")
+        port = server.get("port") or 0
         if _local(server.get("address")) and _whole_number(port, 1, 65535) and int(port) in taken:
             yield (
                 f"litellm_gateway_servers[{index}] ({server.get('name')}) has port {port} like {taken[int(port)]}: an "

@@ -67,13 +67,13 @@ class Health:
     Attributes:
         name: under which it is stored and shared.
         record: the present state.
-        probing: a request is under way whose outcome decides whether the key is back.
+        prober: number of the lease of the request whose outcome decides whether the key is back; 0 for none.
     """
 
     def __init__(self, name: str, clock: Clock) -> None:
         self.name = name
         self.record = Record()
-        self.probing = False
+        self.prober = 0
         self._clock = clock
         self._rest_ends = 0.0  # monotonic: a rest of seconds must not follow a jump of the wall clock
 

@@ -162,9 +162,7 @@ class Scheduler:
         return self._verdict(lease, [health] if changed else [])
 
     def _verdict(self, lease: Lease, changed: list[Health]) -> list[Health]:
-        for health in lease.probes:
-            health.probing = False
-        probed, lease.probes = bool(lease.probes), ()
+        probed = self._end_probes(lease)
         if changed or probed:
             self.review(lease.lane.key.lanes)
             self._dispatch_for(lease.lane.key.lanes)
@@ -195,7 +193,8 @@ class Scheduler:
 
     def health_changed(self, health: Health) -> None:
         """A health was set from outside: a file, another process, an operator."""
-        health.probing = False
+        # a probe of before decides nothing any more
+        health.prober = 0
         lanes = [lane for key in self.keys.values() for lane in key.lanes if health in lane.healths]
         self.review(lanes)
         self._dispatch_for(lanes)
@@ -256,7 +255,7 @@ class Scheduler:
         closed = max(lane.meter.closed_until, lane.closed_until) - now
         if closed > 0:
             return Standing.BUSY, closed
-        probed = any(health.recovering and health.probing for health in lane.healths)
+        probed = any(health.recovering and health.prober for health in lane.healths)
         if probed or lane.meter.full:
             return Standing.BUSY, math.inf
         return Standing.FREE, math.inf
@@ -350,8 +349,9 @@ class Scheduler:
             choice = "session"
         self._settle(ticket, lane)
         probes = tuple(health for health in lane.healths if health.recovering)
+        number = next(self._numbers)
         for health in probes:
-            health.probing = True
+            health.prober = number
         lane.meter.in_flight += 1
         lane.key.in_flight += 1
         lane.in_flight += 1
@@ -363,7 +363,7 @@ class Scheduler:
         limited = lane.rate.rpm is not None
         touched = self._rate_lanes[lane.rate.name] if limited else self._meter_lanes[lane.meter.name]
         self.review([*touched, *lane.key.lanes] if probes else touched)
-        return Lease(next(self._numbers), ticket, lane, now, waited, probes, "probe" if probes else choice)
+        return Lease(number, ticket, lane, now, waited, probes, "probe" if probes else choice)
 
     def _put_back(self, lease: Lease, *, dispatch: bool = True) -> None:
         lease.open = False
@@ -372,13 +372,19 @@ class Scheduler:
         lane.key.in_flight -= 1
         lane.in_flight -= 1
         self.lines[lane.model].in_flight -= 1
-        for health in lease.probes:
-            health.probing = False
+        self._end_probes(lease)
         touched = list(dict.fromkeys((*self._meter_lanes[lane.meter.name], *lane.key.lanes)))
-        lease.probes = ()
         self.review(touched)
         if dispatch:
             self._dispatch_for(touched)
+
+    def _end_probes(self, lease: Lease) -> bool:
+        """The request proves nothing more; returns whether it was one that should."""
+        probed, lease.probes = lease.probes, ()
+        for health in probed:
+            if health.prober == lease.number:
+                health.prober = 0
+        return bool(probed)
 
     def _dispatch_for(self, lanes: Iterable[Lane]) -> None:
         for model in dict.fromkeys(lane.model for lane in lanes):
