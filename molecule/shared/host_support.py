@@ -93,12 +93,14 @@ class Proxy:
         return self.call("/v1/messages", body, stream=bool(more.get("stream")))
 
     def unit(self) -> str:
-        """Name of the running unit."""
-        units = self.host.check_output(
-            "systemctl list-units 'litellm-proxy@*' --state=active,activating --plain --no-legend"
-        )
-        (line,) = units.splitlines()
-        return str(line.split()[0])
+        """Name of the unit that runs; waits while one starts or stops."""
+
+        def running() -> list[str]:
+            command = "systemctl list-units 'litellm-proxy@*' --state=active,activating --plain --no-legend"
+            found = [line.split()[0] for line in self.host.check_output(command).splitlines()]
+            return found if len(found) == 1 else []
+
+        return wait_until(running)[0]
 
     def main_pid(self) -> int:
         """Process of the running unit."""
