@@ -40,6 +40,7 @@ def test_listener_is_named(server: socket.socket) -> None:
         "name": Path("/proc/self/comm").read_text().strip(),
         "user": pwd.getpwuid(os.getuid()).pw_name,
         "ours": False,
+        "gateway": False,
         "other_install": False,
     }
 

@@ -42,12 +42,14 @@ generations: {type: dict, returned: always, description: 'By name: manifest, act
 listeners:
   type: dict
   returned: always
-  description: 'By port that is taken: pid, name, user, ours, other_install.'
+  description: 'By port that is taken: pid, name, user, ours, gateway, other_install.'
 """
 
 LISTEN_STATE = "0A"
 # in the command line of every instance of this role, whatever its mode and directory
 OTHER_INSTALL = "-m glm_pool.launch --config "
+# in that of the gateway, which the role litellm_gateway runs
+GATEWAY = "-f /etc/litellm-gateway/haproxy.cfg"
 
 
 def python_facts(python: str) -> tuple[str, bool]:
@@ -157,7 +159,7 @@ def listener(port: int, marker: str) -> dict[str, Any]:
     found = holders({f"socket:[{inode}]" for inode in inodes}, marker)
     if not found:
         hidden = {"pid": 0, "name": "a process of another user", "user": "unknown"}
-        return {**hidden, "ours": False, "other_install": False}
+        return {**hidden, "ours": False, "gateway": False, "other_install": False}
     return max(found, key=lambda holder: (holder["ours"], holder["other_install"], -holder["pid"]))
 
 
@@ -185,6 +187,7 @@ def holders(wanted: set[str], marker: str) -> list[dict[str, Any]]:
                 "name": name,
                 "user": user,
                 "ours": marker in command,
+                "gateway": GATEWAY in command,
                 "other_install": OTHER_INSTALL in command,
             }
         )
