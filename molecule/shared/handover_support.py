@@ -144,7 +144,7 @@ class Site:
 
     def flipped(self) -> float:
         """When `current` last changed, in seconds since the epoch."""
-        return float(self.host.check_output("stat -c %%.9Y /etc/litellm-proxy/current"))
+        return float(self.host.check_output("stat -c %.9Y /etc/litellm-proxy/current"))
 
     def assert_one_serves(self) -> None:
         """Exactly one instance runs: the one that `current` names."""

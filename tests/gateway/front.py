@@ -98,7 +98,7 @@ class Front:
         self.control("prepare", check=True)
         with (self.directory / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                [HAPROXY, "-Ws", "-f", self.config, "-S", f"{self.directory}/master.sock,mode,600"],
+                [HAPROXY, "-W", "-f", self.config, "-S", f"{self.directory}/master.sock,mode,600"],
                 stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
         wait_until(self.answers, f"HAProxy starts\n{self.log_text()}")
