@@ -45,7 +45,7 @@ pool: setup ## the tests of the pool inside LiteLLM, before a simulated Z.AI, on
 molecule: setup ## the scenarios on test hosts in Docker only
 	@scripts/test.sh molecule
 
-bench: setup ## measure deploy, pool and scheduler (ARGS=pool for one, ARGS="pool --quick")
+bench: setup ## measure deploy, front, pool, rotation, scheduler (ARGS=pool for one, ARGS="pool --quick")
 	@scripts/bench.sh $(ARGS)
 
 lock: setup ## compile every requirements file anew

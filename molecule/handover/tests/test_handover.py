@@ -123,8 +123,11 @@ def test_rotate_all_keys(site: Site, upstream: ControlClient) -> None:
     assert site.in_memory(old) == {}
     assert site.in_journal(old) == []
     # the search does find what is there
-    current = f"/etc/litellm-proxy/generations/{site.generation()}"
-    assert site.in_files(new) == [f"{current}/credentials/litellm-proxy.json"]
+    # on disk, and where systemd hands it to the instance
+    assert set(site.in_files(new)) == {
+        f"/etc/litellm-proxy/generations/{site.generation()}/credentials/litellm-proxy.json",
+        f"/run/credentials/litellm-proxy@{site.slot()}.service/litellm-proxy.json",
+    }
     assert set(site.in_memory(new)) == set(new)
     assert site.in_journal(new) == []
 
