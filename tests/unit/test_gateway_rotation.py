@@ -37,8 +37,11 @@ class Master(socketserver.ThreadingUnixStreamServer):
             counts = self.running[int(pid)]
             count = counts.pop(0) if len(counts) > 1 else counts[0]
             return f"# pxname,svname,qcur,qmax,scur\npool,FRONTEND,,,9\npool,a,0,0,{count}\npool,b,0,0,7\n"
+        if inner == "show sess":
+            on_it = "proto=tcpv4 src=127.0.0.1:9 fe=api be=pool srv=a ts=00 age=1s"
+            return f"0x{pid}a: {on_it}\n0x{pid}b: proto=tcpv4 fe=api be=pool srv=b\n0x{pid}c: be=other srv=a\n\n"
         self.told.append(f"{pid} {inner}")
-        return "\n"
+        return "Proxy is disabled.\n" if int(pid) == OLD and inner.startswith("set server") else "\n"
 
 
 class Handler(socketserver.StreamRequestHandler):
@@ -71,7 +74,7 @@ def run(master: Master | str, monkeypatch: pytest.MonkeyPatch, **parameters: Any
 
         def __init__(self, **_: object) -> None:
             path = master if isinstance(master, str) else str(master.server_address)
-            given = {"up_within": 0.0, "idle_within": 0.0, "cut": False, "server": "a", **parameters}
+            given = {"up_within": 0.0, "idle_within": 0.0, "down": False, "cut": False, "server": "a", **parameters}
             self.params = {"master": path, "backend": "pool", **given}
 
         def exit_json(self, **result: object) -> None:
@@ -82,6 +85,7 @@ def run(master: Master | str, monkeypatch: pytest.MonkeyPatch, **parameters: Any
 
     monkeypatch.setattr(rotation, "AnsibleModule", Module)
     monkeypatch.setattr(rotation, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(rotation, "MASTER_SECONDS", 0.05)
     with pytest.raises(Ended) as ended:
         rotation.main()
     found: dict[str, Any] = ended.value.args[0]
@@ -97,14 +101,15 @@ def test_state_is_told_once_and_changed_only_where_it_differs(master: Master, mo
     assert run(master, monkeypatch, state="ready")["changed"] is True
 
 
-def test_process_of_before_a_reload_is_told_too(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_process_of_before_a_reload_is_not_told(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     master.reloaded = True
-    run(master, monkeypatch, state="ready")
-    # it makes no health checks any more
-    assert f"{OLD} set server pool/a health up" in master.told
-    assert f"{NEW} set server pool/a health up" not in master.told
     run(master, monkeypatch, state="drain")
-    assert f"{OLD} set server pool/a state drain" in master.told
+    assert master.told == [f"{NEW} set server pool/a state drain"]
+
+
+def test_server_is_taken_for_down_until_a_check_passes(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(master, monkeypatch, state="drain", down=True)
+    assert master.told == [f"{NEW} set server pool/a state drain", f"{NEW} set server pool/a health down"]
 
 
 def test_drained_when_the_last_request_of_any_process_has_ended(
@@ -121,9 +126,10 @@ def test_requests_that_do_not_end_are_counted(master: Master, monkeypatch: pytes
     assert run(master, monkeypatch, state="drain", idle_within=0.02)["running"] == 3
 
 
-def test_cut_ends_them(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cut_ends_those_of_the_server_in_every_process(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.reloaded = True
     assert run(master, monkeypatch, state="drain", cut=True)["changed"] is True
-    assert f"{NEW} shutdown sessions server pool/a" in master.told
+    assert master.told[1:] == [f"{NEW} shutdown session 0x{NEW}a", f"{OLD} shutdown session 0x{OLD}a"]
 
 
 def test_ready_waits_for_the_health_check(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,6 +149,23 @@ def test_unknown_server_is_named(master: Master, monkeypatch: pytest.MonkeyPatch
 def test_check_mode_tells_nothing(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(master, monkeypatch, state="drain", check_mode=True)["changed"] is True
     assert master.told == []
+
+
+def test_master_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "master.sock"
+    with Master(str(tmp_path / "late.sock")) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        refused = iter([ConnectionRefusedError(), FileNotFoundError()])
+        answer = rotation.ask_once
+
+        def once(master: str, command: str) -> str:
+            if error := next(refused, None):
+                raise error
+            return answer(str(server.server_address), command)
+
+        monkeypatch.setattr(rotation, "ask_once", once)
+        assert run(str(path), monkeypatch, state="ready")["running"] == 0
+        server.shutdown()
 
 
 def test_gateway_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

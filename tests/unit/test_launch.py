@@ -131,13 +131,16 @@ def test_unusable_file_is_refused_without_its_content(
     assert litellm.calls == []
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "unit"), [("GLM_POOL_MAX_BODY", "50M", "bytes"), ("GLM_POOL_BODY_TIMEOUT", "1m", "seconds")]
+)
 def test_bound_on_bodies_that_is_no_number_is_refused(
-    litellm: FakeLiteLLM, free_port: int, capsys: pytest.CaptureFixture[str]
+    litellm: FakeLiteLLM, free_port: int, capsys: pytest.CaptureFixture[str], variable: str, value: str, unit: str
 ) -> None:
-    os.environ["GLM_POOL_MAX_BODY"] = "50M"
+    os.environ[variable] = value
     code, message = refusal(free_port, capsys)
     assert code == 78
-    assert "GLM_POOL_MAX_BODY is '50M'; give a number of bytes, 0 for no bound; run the playbook again" in message
+    assert f"{variable} is {value!r}; give a number of {unit}, 0 for no bound; run the playbook again" in message
     assert litellm.calls == []
 
 

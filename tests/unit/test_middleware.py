@@ -471,6 +471,18 @@ async def test_client_that_goes_before_the_bound_is_reached_is_not_answered(boun
     assert (app.scopes, server.sent) == ([], [])
 
 
+@in_loop
+async def test_client_that_stops_in_the_middle_of_its_body_is_told(
+    middleware: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(body_limit, "patience_of", lambda _: 0.01)
+    app, server = App(), Server(b"x" * 900, b"never sent", headers=[length(910)])
+    server._parts.pop()
+    await serve(middleware, app, server)
+    assert (server.status, app.scopes) == (408, [])
+    assert b"send it again" in server.body
+
+
 def test_refused_body_is_logged(bounded: ModuleType, caplog: pytest.LogCaptureFixture) -> None:
     @in_loop
     async def scenario() -> None:

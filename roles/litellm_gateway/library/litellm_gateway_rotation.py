@@ -1,19 +1,20 @@
 """Ansible module: take a server of the gateway into rotation or out of it, and wait until that has its effect.
 
-It speaks to HAProxy's master, as only that one reaches the processes of before a reload too: they go on serving the
-connections that they have, and know of no change that is not told to them.
+It speaks to HAProxy's master, as only that one reaches the processes of before a reload too. These finish what they
+have, and hand each new request to the present one (the acl `stopping` in haproxy.cfg), but can not be told anything.
 """
 
 import csv
 import socket
 import time
+from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = r"""
 module: litellm_gateway_rotation
 short_description: Take a server of the gateway into rotation or out of it
-description: Sets the state in every process of HAProxy, and waits for health or for the end of running requests.
+description: Sets the state, and waits for health or for the end of running requests in every process of HAProxy.
 options:
   master: {type: path, required: true, description: Socket of HAProxy's master process.}
   backend: {type: str, required: true, description: Name of the backend.}
@@ -25,6 +26,7 @@ options:
     description: ready gets requests while its health check passes; drain gets no new ones.
   up_within: {type: float, default: 0, description: 'Seconds to wait, with ready, for the health check to pass.'}
   idle_within: {type: float, default: 0, description: 'Seconds to wait, with drain, for running requests to end.'}
+  down: {type: bool, default: false, description: 'Take it for down until a health check passes, with drain.'}
   cut: {type: bool, default: false, description: 'End running requests, with drain.'}
 author: [the project's authors]
 """
@@ -34,6 +36,8 @@ running: {type: int, returned: always, description: Requests that still run on t
 """
 
 POLL_SECONDS = 0.2
+MASTER_SECONDS = 5.0
+"""How long a master process may refuse connections: while it starts or reloads it executes itself again."""
 # columns of `show servers state` and their values, as HAProxy's management guide lists them
 NAME, OPERATION, ADMINISTRATION = 3, 5, 6
 RUNNING = 2
@@ -46,17 +50,28 @@ class Gone(Exception):
 
 def ask(master: str, command: str) -> str:
     """Send one command and return the answer."""
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.settimeout(10)
-            connection.connect(master)
-            connection.sendall(f"{command}\n".encode())
-            connection.shutdown(socket.SHUT_WR)  # or it waits for another command
-            parts = []
-            while part := connection.recv(65536):
-                parts.append(part)
-    except OSError as error:
-        raise Gone(f"{master}: {error.strerror or error}") from error
+    end = time.monotonic() + MASTER_SECONDS
+    while True:
+        try:
+            return ask_once(master, command)
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            if time.monotonic() >= end:
+                raise Gone(f"{master}: {error.strerror}") from error
+            time.sleep(POLL_SECONDS)
+        except OSError as error:
+            raise Gone(f"{master}: {error.strerror or error}") from error
+
+
+def ask_once(master: str, command: str) -> str:
+    """Send one command and return the answer; raises OSError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.settimeout(10)
+        connection.connect(master)
+        connection.sendall(f"{command}\n".encode())
+        connection.shutdown(socket.SHUT_WR)  # or it waits for another command
+        parts = []
+        while part := connection.recv(65536):
+            parts.append(part)
     return b"".join(parts).decode(errors="replace")
 
 
@@ -80,6 +95,12 @@ def states(listing: str, server: str) -> tuple[int, int] | None:
     return None
 
 
+def sessions(listing: str, backend: str, server: str) -> list[str]:
+    """Names of the sessions of `show sess` that are on the server."""
+    wanted = {f"be={backend}", f"srv={server}"}
+    return [line.partition(":")[0] for line in listing.splitlines() if wanted <= set(line.split())]
+
+
 def running(statistics: str, backend: str, server: str) -> int:
     """Requests that run on the server or wait for it, by `show stat`."""
     rows = csv.DictReader(statistics.lstrip("# ").splitlines())
@@ -100,48 +121,43 @@ class Gateway:
 
     def states(self) -> tuple[int, int] | None:
         """See `states`, in the process that takes new connections."""
-        for pid, old in self._workers():
-            if not old:
-                return states(self._ask(pid, f"show servers state {self.backend}"), self.server)
-        raise Gone(f"{self.master}: no process takes connections")
+        return states(self._ask(self._present(), f"show servers state {self.backend}"), self.server)
 
     def up(self) -> bool:
         """Whether the health check passes."""
         found = self.states()
         return found is not None and found[0] == RUNNING
 
-    def tell(self, state: str) -> None:
-        """Set the state in every process."""
-        for pid, old in self._workers():
-            commands = [f"set server {self.backend}/{self.server} state {state}"]
-            if old and state == "ready":
-                # it makes no health checks any more and would take the server for dead
-                commands.append(f"set server {self.backend}/{self.server} health up")
-            self._each(pid, old, commands)
+    def tell(self, state: str, down: bool = False) -> None:
+        """Set the state, in the process that takes new connections."""
+        self._ask(self._present(), f"set server {self.backend}/{self.server} state {state}")
+        if down:
+            self._ask(self._present(), f"set server {self.backend}/{self.server} health down")
 
     def cut(self) -> None:
         """End the requests that run."""
-        for pid, old in self._workers():
-            self._each(pid, old, [f"shutdown sessions server {self.backend}/{self.server}"])
+        for pid, _ in self._workers():
+            for session in sessions(self._answer(pid, "show sess"), self.backend, self.server):
+                self._answer(pid, f"shutdown session {session}")
 
     def running(self) -> int:
         """Requests that run, over all processes."""
-        total = 0
-        for pid, old in self._workers():
-            try:
-                total += running(self._ask(pid, "show stat"), self.backend, self.server)
-            except Gone:
-                if not old:
-                    raise
-        return total
+        return sum(running(self._answer(pid, "show stat"), self.backend, self.server) for pid, _ in self._workers())
 
-    def _each(self, pid: int, old: bool, commands: list[str]) -> None:
+    def _present(self) -> int:
+        for pid, old in self._workers():
+            if not old:
+                return pid
+        raise Gone(f"{self.master}: no process takes connections")
+
+    def _answer(self, pid: int, command: str) -> str:
+        """As `_ask`; empty from a process that has gone in the meantime, as old ones do with their last connection."""
         try:
-            for command in commands:
-                self._ask(pid, command)
+            return self._ask(pid, command)
         except Gone:
-            if not old:  # an old one ends when its last connection does
+            if (pid, False) in self._workers():
                 raise
+            return ""
 
     def _workers(self) -> list[tuple[int, bool]]:
         return workers(ask(self.master, "show proc"))
@@ -160,17 +176,18 @@ def main() -> None:
             "state": {"type": "str", "required": True, "choices": ["ready", "drain"]},
             "up_within": {"type": "float", "default": 0},
             "idle_within": {"type": "float", "default": 0},
+            "down": {"type": "bool", "default": False},
             "cut": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     wanted = module.params
     gateway = Gateway(wanted["master"], wanted["backend"], wanted["server"])
+    if module.check_mode and not Path(wanted["master"]).exists():  # not there yet
+        module.exit_json(changed=True, running=0)
     try:
         before = gateway.states()
     except Gone as error:
-        if module.check_mode:  # not there yet
-            module.exit_json(changed=True, running=0)
         module.fail_json(msg=silence(error), running=0)
     if before is None:
         module.fail_json(msg=f"The gateway has no server {wanted['server']}; run site.yml.", running=0)
@@ -179,7 +196,7 @@ def main() -> None:
     if module.check_mode:
         module.exit_json(changed=changed, running=0)
     try:
-        gateway.tell(wanted["state"])
+        gateway.tell(wanted["state"], wanted["down"])
         if wanted["cut"]:
             gateway.cut()
         end = time.monotonic() + wanted["up_within"]

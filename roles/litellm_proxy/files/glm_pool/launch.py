@@ -58,14 +58,15 @@ def require_free_port(host: str, port: int) -> None:
             _refuse(f"cannot listen on {host} port {port}: {error.strerror}", EX_UNAVAILABLE)
 
 
-def require_bound() -> None:
-    """End the start when the bound on bodies is no number, rather than serve without one.
+def require_bounds() -> None:
+    """End the start when a bound on bodies is no number, rather than serve without one.
 
     Raises:
         SystemExit: 78.
     """
     try:
         body_limit.bound_of(os.environ)
+        body_limit.patience_of(os.environ)
     except ValueError as error:
         _refuse(f"{error}; run the playbook again", EX_CONFIG)
 
@@ -90,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--num-workers", default=1, type=int, help="processes; more than one share limits by Redis")
     arguments = parser.parse_args(argv)
     os.environ.update(load_credentials(os.environ.get("CREDENTIALS_DIRECTORY")))
-    require_bound()
+    require_bounds()
     require_free_port(arguments.host, arguments.port)
     prepare_workers(arguments.num_workers)
 

@@ -40,7 +40,8 @@ logger = logging.getLogger("glm_pool")
 class PoolMiddleware:
     """Wraps an ASGI application.
 
-    - A body above the bound in GLM_POOL_MAX_BODY, bytes, is refused by 413 before it is held.
+    - A body above the bound in GLM_POOL_MAX_BODY, bytes, is refused by 413 before it is held; one that pauses for
+      GLM_POOL_BODY_TIMEOUT seconds by 408.
     - Fields and headers that are the operator's are dropped before LiteLLM reads the request.
     - When the client goes, the request leaves the queue, the upstream is closed and the slot given back at once.
     - The answer names the key, and an error of the pool is written in the client's own format.
@@ -54,6 +55,7 @@ class PoolMiddleware:
         self.app = app
         self.pages = pages
         self.max_body = body_limit.bound_of(os.environ)
+        self.patience = body_limit.patience_of(os.environ)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection event; see the ASGI specification."""
@@ -71,9 +73,14 @@ class PoolMiddleware:
             return
         state = begin()
         try:
-            body = await body_limit.whole_body(receive, self.max_body)
+            body = await body_limit.whole_body(receive, self.max_body, self.patience)
         except body_limit.TooLarge as error:
             await self._refuse_body(scope, receive, send, more=error.more)
+            return
+        except body_limit.TooSlow:
+            logger.warning("event=body_refused timeout=%d", self.patience)
+            slow = body_limit.too_slow(self.patience)
+            await body_limit.refuse(receive, send, api_of(scope["path"]), slow, more=False)
             return
         if body is None:
             return
@@ -101,7 +108,8 @@ class PoolMiddleware:
 
     async def _refuse_body(self, scope: MutableMapping[str, Any], receive: Receive, send: Send, *, more: bool) -> None:
         logger.warning("event=body_refused max_body=%d", self.max_body)
-        await body_limit.refuse(receive, send, api_of(scope["path"]), self.max_body, more=more)
+        large = body_limit.too_large(self.max_body)
+        await body_limit.refuse(receive, send, api_of(scope["path"]), large, more=more)
 
 
 class Answer:
