@@ -23,23 +23,18 @@ def zai_key(value: str) -> dict[str, Any]:
     return {KEYS: [{"name": "key-a", "key": value}]}
 
 
+# some of each kind; tests/unit/test_validate.py has them all
 CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({KEYS: []}, [KEYS, "is empty", "add at least one"]),
     (keys(key="CHANGE-ME"), [f"{KEYS}[0] (key-a)", "placeholder", "ansible-vault edit"]),
-    (keys(key=""), [f"{KEYS}[0] (key-a)", "no 'key'", "vault"]),
     (zai_key("0123456789abcdef"), [f"{KEYS}[0] (key-a)", "malformed", "copy it again"]),
-    (zai_key(f" {GOOD[0]['key']}"), [f"{KEYS}[0] (key-a)", "malformed", "without spaces"]),
     (keys(key=GOOD[1]["key"]), ["[0] (key-a) and [1] (key-b) hold the same key", "remove one"]),
-    (keys(name="key-b"), ["have the same name (key-b)", "rename one"]),
     (keys(plan="gold"), [f"{KEYS}[0] (key-a)", "plan 'gold'", "general, coding"]),
-    (keys(state="sleeping"), [f"{KEYS}[0] (key-a)", "state 'sleeping'", "active, draining, disabled"]),
-    (keys(region="mars"), [f"{KEYS}[0] (key-a)", "region 'mars'", "international, china"]),
     ({KEYS: [{**key, "state": "disabled"} for key in GOOD]}, [KEYS, "no entry with state 'active'"]),
     (
         {"litellm_proxy_routing_strategy": "roundrobin"},
         ["litellm_proxy_routing_strategy is 'roundrobin'", "round-robin, least-connections, weighted, simple-shuffle"],
     ),
-    ({POOLS: [{"name": "glm-pool"}]}, [f"{POOLS}[0] (glm-pool)", "has no 'model'", "glm-5.3"]),
     (
         {
             POOLS: [
@@ -50,12 +45,11 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
         [f"{POOLS}[1] (two)", "'claude-*'", f"by {POOLS}[0] (one) too", "in one place"],
     ),
     ({MASTER: ""}, [f"{MASTER} is not set", "openssl rand"]),
-    ({MASTER: "sk-1234"}, [f"{MASTER} is weak", "20 characters"]),
-    ({MASTER: "0123456789abcdefghijklmn"}, [f"{MASTER} must begin with 'sk-'"]),
     ({"litellm_proxy_port": 70000}, ["litellm_proxy_port is 70000", "1024 to 65535"]),
     ({"litellm_proxy_version": "1.107.0"}, ["litellm_proxy_version is 1.107.0", "banned", "1.108.11"]),
-    ({"litellm_proxy_version": "1.106.3"}, ["litellm_proxy_version is 1.106.3", "banned", "1.108.11"]),
     ({"litellm_proxy_version": "9.9.9"}, ["litellm_proxy_version is '9.9.9'", "no lock file", "1.108.11"]),
+    ({"litellm_proxy_front": "nginx"}, ["litellm_proxy_front is 'nginx'", "gateway, none"]),
+    ({"litellm_gateway_admin_networks": ["10.0.0.0/99"]}, ["litellm_gateway_admin_networks", "10.0.0.0/99"]),
     ({"litellm_proxy_mode": "kubernetes"}, ["litellm_proxy_mode is 'kubernetes'", "systemd, process"]),
 ]
 
