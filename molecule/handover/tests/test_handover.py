@@ -7,6 +7,7 @@ import json
 import ssl
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,7 @@ def test_power_loss_in_the_middle(site: Site) -> None:
         free = {"a": "b", "b": "a"}[site.slot()]
         # something to wait for in the drain
         with Load(site.target, Mix(short=0, long=2, long_words=601)), site.playing(**change) as playing:
-            wait_while_running(playing, lambda moment=moment, free=free: moment(site, free))
+            wait_while_running(playing, partial(moment, site, free))
             site.power_loss()
         assert playing.result().returncode != 0
         wait_until(site.proxy.alive, 120)
