@@ -18,8 +18,8 @@ from pathlib import Path
 import yaml
 from role_settings import MASTER_KEY
 
+from tests.certificates import self_signed
 from tests.gateway.rendering import render, variables
-from tests.load.certificates import self_signed
 from tests.load.report import percentile
 
 from .cases import Case, Key

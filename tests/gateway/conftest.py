@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.gateway.certificates import certificate
+from tests.certificates import self_signed
 from tests.gateway.front import Front, free_ports, running_front
 
 
@@ -20,7 +20,7 @@ def plain_front() -> Iterator[Front]:
 def certified_front() -> Iterator[Front]:
     tls_port, http_port = free_ports(2)
     with running_front(
-        "".join(certificate()),
+        "".join(self_signed()),
         tls_port=tls_port,
         http_port=http_port,
         header_timeout=1,

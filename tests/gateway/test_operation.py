@@ -8,7 +8,7 @@ import urllib.request
 
 import pytest
 
-from tests.gateway.certificates import certificate
+from tests.certificates import self_signed
 from tests.gateway.front import HAPROXY, STRANGER, Front, running_front, wait_until
 
 SECRETS = ("sk-bearer-secret", "sk-header-secret", "sk-query-secret", "sk-cookie-secret", "sk-body-secret")
@@ -70,7 +70,7 @@ EVERYTHING = {
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "127.0.0.1", "::1"])
-@pytest.mark.parametrize("pem", ["", "".join(certificate())], ids=["plain", "tls"])
+@pytest.mark.parametrize("pem", ["", "".join(self_signed())], ids=["plain", "tls"])
 @pytest.mark.parametrize("changes", [{}, EVERYTHING], ids=["defaults", "everything"])
 def test_haproxy_takes_the_config_without_a_warning(host: str, pem: str, changes: dict[str, object]) -> None:
     with running_front(pem, start=False, **(changes | {"host": host})) as front:

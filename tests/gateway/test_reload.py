@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from tests.gateway.certificates import certificate
+from tests.certificates import self_signed
 from tests.gateway.front import Front, free_ports, read_reply, running_front, wait_until
 
 
 @pytest.fixture(params=["plain", "tls"])
 def own_front(request: pytest.FixtureRequest) -> Iterator[Front]:
     """A front that a test may change."""
-    with running_front("".join(certificate()) if request.param == "tls" else "") as front:
+    with running_front("".join(self_signed()) if request.param == "tls" else "") as front:
         yield front
 
 
@@ -153,7 +153,7 @@ def served_certificate(front: Front, port: int | None = None) -> str:
 
 
 def test_renewing_the_certificate_under_load_drops_nothing() -> None:
-    first, second = certificate("old.example"), certificate("new.example")
+    first, second = self_signed("old.example"), self_signed("new.example")
     with running_front("".join(first), tls_port=free_ports(1)[0]) as front:
         tls_port = front.settings["litellm_gateway_tls_port"]
         assert served_certificate(front) == served_certificate(front, tls_port) == first[0]
@@ -171,7 +171,7 @@ def host_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Front
     """A front whose certificate is in files of the host, and the certificate."""
     directory = tmp_path_factory.mktemp("live")
     chain, key = directory / "fullchain.pem", directory / "privkey.pem"
-    made = certificate()
+    made = self_signed()
     # without an end of line, as some tools write it
     chain.write_text(made[0].rstrip())
     key.write_text(made[1])
@@ -193,7 +193,7 @@ def test_the_files_of_the_host_become_one_that_others_cannot_read(host_files: tu
 
 def test_renewed_files_of_the_host_are_taken_up(host_files: tuple[Front, str]) -> None:
     front, _ = host_files
-    renewed = certificate("renewed.example")
+    renewed = self_signed("renewed.example")
     for name, text in zip(("certificate_file", "certificate_key_file"), renewed, strict=True):
         with open(front.settings[f"litellm_gateway_{name}"], "w") as file:  # noqa: PTH123
             file.write(text)
@@ -205,7 +205,7 @@ def test_renewed_files_of_the_host_are_taken_up(host_files: tuple[Front, str]) -
 def test_files_of_the_host_that_do_not_fit_are_not_taken_up(host_files: tuple[Front, str]) -> None:
     front, served = host_files
     with open(front.settings["litellm_gateway_certificate_key_file"], "w") as file:  # noqa: PTH123
-        file.write(certificate()[1])
+        file.write(self_signed()[1])
     result = front.control("certificate")
     assert result.returncode != 0 and "the ones before stay in use" in result.stderr
     assert "PRIVATE" not in result.stdout + result.stderr

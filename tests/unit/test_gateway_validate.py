@@ -12,12 +12,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 from litellm_gateway_validate import LIMITS, SERVER_FIELDS, STATES, FilterModule, faults, warnings
 
-from tests.gateway.certificates import certificate
+from tests.certificates import self_signed
 
 ROLE = Path(__file__).resolve().parents[2] / "roles" / "litellm_gateway"
 SERVERS = [{"name": "a", "address": "127.0.0.1", "port": 4001}, {"name": "b", "address": "127.0.0.1", "port": 4002}]
-CHAIN, KEY = certificate("glm.example.com")
-OTHER_CHAIN, OTHER_KEY = certificate()
+CHAIN, KEY = self_signed("glm.example.com")
+OTHER_CHAIN, OTHER_KEY = self_signed()
 
 
 def load(path: str) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def case(identifier: str, starts_with: str, says: str, given: dict[str, Any]) ->
 
 
 def expired() -> tuple[str, str]:
-    return certificate(days=-1, begins=-30)
+    return self_signed(days=-1, begins=-30)
 
 
 def encrypted_key() -> str:
@@ -139,7 +139,7 @@ FAULTS = [
     ),
     case("expired", "certificate expired on", "renew it", with_certificate(*expired())),
     case("expired in the chain", "certificate (certificate 2", "renew it", with_certificate(CHAIN + expired()[0])),
-    case("not valid yet", "certificate is valid only from", "clock", with_certificate(*certificate(begins=2))),
+    case("not valid yet", "certificate is valid only from", "clock", with_certificate(*self_signed(begins=2))),
     case("names are a text", "server_names must", "a list", settings(server_names="glm.example.com")),
     *(
         case(f"name {name!r}", "server_names[0] is", "without port", settings(server_names=[name]))
@@ -184,8 +184,8 @@ def test_what_is_usual_gives_no_warning() -> None:
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (with_certificate(*certificate(days=13)), "litellm_gateway_certificate expires on"),
-        (with_certificate(CHAIN + certificate(days=2)[0]), "(certificate 2 of the chain) expires on"),
+        (with_certificate(*self_signed(days=13)), "litellm_gateway_certificate expires on"),
+        (with_certificate(CHAIN + self_signed(days=2)[0]), "(certificate 2 of the chain) expires on"),
         (with_certificate(server_names=["a.example.com"]), "does not name a.example.com"),
         (with_certificate(server_names=["*.example.com"]), "does not name *.example.com"),
         (settings(admin_networks=["0.0.0.0/0"]), "every client reaches admin"),
@@ -199,7 +199,7 @@ def test_a_warning_says_what_should_be_known(given: dict[str, Any], says: str) -
 
 
 def test_a_wildcard_covers_its_names() -> None:
-    chain, key = certificate("*.example.com")
+    chain, key = self_signed("*.example.com")
     assert warnings(with_certificate(chain, key, server_names=["a.example.com", "*.example.com"])) == []
 
 

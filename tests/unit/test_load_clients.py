@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import self_signed
 from tests.load import Load, Mix, Report, Target
 from tests.load.__main__ import main
-from tests.load.certificates import self_signed
 from zai_simulator.control_client import ControlClient
 from zai_simulator.testing import Simulator, running_simulator
 

@@ -78,6 +78,7 @@ def test_not_in_the_diff_of_a_rotation() -> None:
     keys = [{"name": "key-a", "key": new}]
     done = play("site.yml", {"litellm_proxy_zai_keys": keys}, "--check", "--diff", "-vvv")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Write the credentials" in done.stdout
+    assert "key key-a: another value" in done.stdout
+    assert "key key-b: removed" in done.stdout
     assert_no_secret(done.stdout + done.stderr)
     assert new not in done.stdout + done.stderr

@@ -16,8 +16,8 @@ import yaml
 from handover_support import ADMIN_SOCKET, LATER_VALUES, SLOTS, Site, ended, keys, told, under_load, wait_while_running
 from host_support import KEY_VALUES, PORT, REPOSITORY, SECRETS, address_of, simulator_control, wait_until
 
+from tests.certificates import self_signed
 from tests.load import Load, Mix
-from tests.load.certificates import self_signed
 from zai_simulator.control_client import ControlClient
 
 SECOND = {letter: LATER_VALUES[f"key-{letter}"][0] for letter in "abc"}
