@@ -63,6 +63,8 @@ def test_unit_setting(host: Host, proxy: Proxy, setting: str, value: str) -> Non
 def test_requests_outlive_a_crash_of_the_instance(host: Host, proxy: Proxy) -> None:
     before = proxy.main_pid()
     host.check_output("kill -9 %s", str(before))
+    # until the kernel has closed its sockets it still takes requests, and to its end
+    wait_until(lambda: host.run("test -e /proc/%s", str(before)).rc != 0)
     assert proxy.chat().status_code == 200
     wait_until(lambda: proxy.main_pid() not in (0, before))
 
