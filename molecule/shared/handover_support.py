@@ -13,7 +13,18 @@ from typing import Any
 
 import testinfra
 import yaml
-from host_support import MASTER_KEY, PORT, REPOSITORY, SETTINGS, Proxy, address_of, hosts_of, play, wait_until
+from host_support import (
+    MASTER_KEY,
+    PORT,
+    REPOSITORY,
+    SETTINGS,
+    SIMULATOR_PORT,
+    Proxy,
+    address_of,
+    hosts_of,
+    play,
+    wait_until,
+)
 from testinfra.host import Host
 
 from tests.load import Load, Mix, Report, Target
@@ -31,6 +42,7 @@ BEFORE = 150
 AFTER = 200
 """Requests after it."""
 
+UPSTREAM = f"http://zai-simulator:{SIMULATOR_PORT}"
 ADMIN_SOCKET = "/run/litellm-gateway/admin.sock"
 
 SCAN = """
@@ -191,11 +203,12 @@ class Site:
         return [value for value in values if value in journal]
 
     def power_loss(self) -> None:
-        """Take the host down without a warning, and wait until it has booted."""
+        """Take the host down without a warning, and wait until it has booted and reaches its upstream."""
         subprocess.run(["docker", "kill", self.name], check=True, capture_output=True)
         subprocess.run(["docker", "start", self.name], check=True, capture_output=True)
         booted = ("running", "degraded")
         wait_until(lambda: self.host.run("systemctl is-system-running").stdout.strip() in booted, 60)
+        wait_until(lambda: self.host.run("curl -sf -m 2 %s/_control/health", UPSTREAM).rc == 0, 60)
 
 
 @contextmanager
