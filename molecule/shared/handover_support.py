@@ -199,8 +199,10 @@ class Site:
 
     def in_journal(self, values: Sequence[str]) -> list[str]:
         """The values that are in the journal of the host, in any field."""
-        journal = self.host.check_output("journalctl --no-pager --all --output export")
-        return [value for value in values if value in journal]
+        # not text: fields may hold anything
+        journal = self.host.run("journalctl --no-pager --all --output export")
+        assert journal.rc == 0, journal.stderr
+        return [value for value in values if value.encode() in journal.stdout_bytes]
 
     def power_loss(self) -> None:
         """Take the host down without a warning, and wait until it has booted and reaches its upstream."""
