@@ -85,7 +85,12 @@ class Site:
             for name, value in zip(NAMES, self.values[number], strict=True)
         ]
         settings = self.inventory.with_name("settings.json")
-        settings.write_text(json.dumps({"litellm_proxy_master_key": self.master_key, "litellm_proxy_zai_keys": keys}))
+        content = {
+            "litellm_proxy_master_key": self.master_key,
+            "litellm_proxy_zai_keys": keys,
+            "litellm_proxy_pools": [{"name": Target.model, "model": "glm-5.3-flash"}],
+        }
+        settings.write_text(json.dumps(content))
         return ["ansible-playbook", "-i", str(self.inventory), "-e", f"@{settings}", playbook]
 
     def deploy(self, playbook: str, number: int) -> None:

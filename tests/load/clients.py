@@ -235,7 +235,8 @@ class Load:
                 sample = await self._ask(session, next(turns), connected)
                 self.samples.append(sample)
                 if sample.failure:
-                    connected.clear()
+                    if sample.failure not in ("status", "content"):  # then it was read to its end, and goes on
+                        connected.clear()
                     await asyncio.sleep(FAILURE_PAUSE)
 
     async def _turn(self) -> None:
