@@ -5,7 +5,7 @@ import io
 import json
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from host_support import (
     REPOSITORY,
     SETTINGS,
     SIMULATOR_PORT,
+    ContainerProxy,
     Proxy,
     address_of,
     hosts_of,
@@ -97,11 +98,11 @@ class Site:
         trust: certificates of its endpoint as PEM text; empty while it has none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Mapping[str, Any] = DEPLOYED) -> None:
         (backend,) = hosts_of("litellm_proxy")
         self.name = backend.removeprefix("docker://")
         self.host: Host = testinfra.get_host(backend)
-        self.settings: dict[str, Any] = dict(DEPLOYED)
+        self.settings: dict[str, Any] = dict(settings)
         self.trust = ""
 
     @property
@@ -211,6 +212,28 @@ class Site:
         booted = ("running", "degraded")
         wait_until(lambda: self.host.run("systemctl is-system-running").stdout.strip() in booted, 60)
         wait_until(lambda: self.host.run("curl -sf -m 2 %s/_control/health", UPSTREAM).rc == 0, 60)
+
+
+class ContainerSite(Site):
+    """The same in compose mode."""
+
+    def __init__(self) -> None:
+        super().__init__({})
+
+    @property
+    def proxy(self) -> ContainerProxy:
+        """The proxy at the host's present address."""
+        return ContainerProxy(self.host)
+
+    def pid(self, slot: str) -> int:
+        """Main process of a slot; 0 when it does not run."""
+        return int(self.host.check_output("docker container inspect --format {{.State.Pid}} litellm-proxy-%s", slot))
+
+    def state(self, slot: str) -> str:
+        """State of a slot's container, in systemd's words."""
+        command = "docker container inspect --format {{.State.Status}} litellm-proxy-%s"
+        shown = self.host.run(command, slot).stdout.strip()
+        return "active" if shown == "running" else "inactive" if shown in ("", "exited", "created") else shown
 
 
 @contextmanager

@@ -38,8 +38,9 @@ def wait_until(look: Callable[[], T], seconds: float = 60) -> T:
 
 
 def address_of(host: Host) -> str:
-    """IPv4 address of a test host on the scenario's own network."""
-    return str(host.check_output("hostname -I").split()[0])
+    """IPv4 address of a test host on the scenario's own network; it may have others, of its own containers."""
+    words = host.check_output("ip -4 -oneline route get 192.0.2.1").split()
+    return str(words[words.index("src") + 1])
 
 
 def hosts_of(group: str) -> list[str]:
@@ -102,6 +103,10 @@ class Proxy:
 
         return wait_until(running)[0]
 
+    def restart(self) -> None:
+        """Restart the instance, and return once it answers."""
+        self.host.check_output("systemctl restart %s", self.unit())
+
     def main_pid(self) -> int:
         """Process of the running unit."""
         return int(self.host.check_output("systemctl show -P MainPID %s", self.unit()))
@@ -116,6 +121,36 @@ class Proxy:
             return self.call("/health/liveliness", headers={}).status_code == 200
         except requests.ConnectionError:
             return False
+
+
+class ContainerProxy(Proxy):
+    """The same in compose mode: the instance is a container of the host's Docker Engine."""
+
+    def container(self) -> str:
+        """Name of the container that runs; waits while one starts or stops."""
+
+        def running() -> list[str]:
+            found = self.host.check_output("docker ps --filter name=litellm-proxy- --format '{{.Names}}'").splitlines()
+            return found if len(found) == 1 else []
+
+        return wait_until(running)[0]
+
+    def inspect(self, template: str) -> str:
+        """What Docker says of it, by a Go template."""
+        return str(self.host.check_output("docker container inspect --format %s %s", template, self.container()))
+
+    def restart(self) -> None:
+        """Restart the container, and return once it answers."""
+        self.host.check_output("docker restart --time 20 %s", self.container())
+        wait_until(self.alive)
+
+    def main_pid(self) -> int:
+        """Process of the container as the host sees it."""
+        return int(self.inspect("{{.State.Pid}}"))
+
+    def journal(self) -> str:
+        """All that the container has logged."""
+        return str(self.host.check_output("docker logs %s 2>&1", self.container()))
 
 
 def heal(proxy: Proxy, control: ControlClient) -> None:

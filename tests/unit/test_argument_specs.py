@@ -53,6 +53,7 @@ def test_secrets_are_marked() -> None:
         "litellm_proxy_generations_password",
         "litellm_proxy_master_key",
         "litellm_proxy_redis_url",
+        "litellm_proxy_registry_password",
         "litellm_proxy_zai_keys.key",
     }
 

@@ -1,5 +1,6 @@
 """What the role learns of a host."""
 
+import json
 import os
 import pwd
 import re
@@ -135,12 +136,69 @@ def test_generations_are_described(config_dir: Path) -> None:
 
 def test_slot_without_a_unit_is_empty(config_dir: Path) -> None:
     missing = str(config_dir / "litellm-proxy@b.service")
-    assert probe.slot_facts(str(config_dir), "b", missing) == {
+    assert probe.unit_facts(str(config_dir), "b", missing) == {
         "generation": "",
         "running": False,
-        "unit": "",
+        "definition": "",
         "listen": "",
     }
+
+
+def docker_that_prints(directory: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put a program `docker` first on the path."""
+    program = directory / "bin" / "docker"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+
+
+def test_slot_of_a_container_is_what_docker_says(config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    described = {
+        "State": {"Running": False, "Restarting": True},
+        "Config": {"Labels": {"litellm-proxy.generation": "ba9876543210"}},
+        "HostConfig": {"PortBindings": {"4000/tcp": [{"HostIp": "0.0.0.0", "HostPort": "4010"}]}},
+    }
+    docker_that_prints(config_dir, monkeypatch, f"echo '{json.dumps([described])}'")
+    (config_dir / "slots" / "b.env").write_text("LITELLM_PROXY_LISTEN_HOST=0.0.0.0\nLITELLM_PROXY_LISTEN_PORT=4010\n")
+    assert probe.container_facts(str(config_dir), "b", "litellm-proxy-b") == {
+        "generation": "ba9876543210",
+        "running": True,
+        "definition": "ba9876543210",
+        "listen": "0.0.0.0 4010",
+        "published": [4010],
+    }
+
+
+def test_slot_without_a_container_is_empty(config_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_that_prints(config_dir, monkeypatch, "echo '[]'; echo 'No such container' >&2; exit 1")
+    found = probe.container_facts(str(config_dir), "b", "litellm-proxy-b")
+    assert (found["running"], found["definition"], found["published"]) == (False, "", [])
+
+
+@pytest.mark.parametrize(
+    ("script", "facts"),
+    [
+        ("exit 0", {"installed": True, "compose": False, "error": ""}),
+        ("echo 28.1", {"installed": True, "compose": True, "error": ""}),
+    ],
+    ids=["without the plugin", "complete"],
+)
+def test_docker_tells_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, facts: dict[str, object]
+) -> None:
+    docker_that_prints(tmp_path, monkeypatch, script)
+    assert probe.docker_facts() == facts
+
+
+def test_docker_that_does_not_answer_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker_that_prints(tmp_path, monkeypatch, "echo 'Cannot connect to the Docker daemon' >&2; exit 1")
+    assert probe.docker_facts()["error"] == "Cannot connect to the Docker daemon"
+
+
+def test_host_without_docker_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert probe.docker_facts() == {"installed": False, "compose": False, "error": ""}
 
 
 def test_interpreter_tells_its_version() -> None:
@@ -181,6 +239,7 @@ def test_module_reports_what_it_documents(
                 "python": sys.executable,
                 "ports": [port_of(server)],
                 "units": {},
+                "containers": {},
                 "instance_marker": MARKER,
                 "ca_bundle": str(tmp_path / "missing.pem"),
                 "config_dir": str(tmp_path),

@@ -10,6 +10,7 @@ from role_settings import ENDPOINTS, KEY_A, KEY_B, KEY_C, MASTER_KEY, SHIPPED, S
 KEYS, POOLS, MASTER = "litellm_proxy_zai_keys", "litellm_proxy_pools", "litellm_proxy_master_key"
 RELAY = "https://relay.example.com/v1"
 REDIS, REDIS_PASSWORD = "redis://:Tk9wQ2xRb3Bz@redis.internal:6379/0", "Tk9wQ2xRb3Bz"
+DIGEST = "sha256:8d2f4b6a0c1e3f5d7b9a8c6e4d2f1b3a1b3d5f7a9c0e2d4f6b8a7c5e3d1f0b2c"
 PLACEHOLDERS = [
     "CHANGE-ME",
     "changeme",
@@ -29,6 +30,11 @@ PLACEHOLDERS = [
 def case(identifier: str, starts_with: str, says: str, **changes: object) -> Any:
     """One fault: the settings that have it, how its message begins and what it says to do."""
     return pytest.param(changes, starts_with, says, id=identifier)
+
+
+def compose(identifier: str, starts_with: str, says: str, **changes: object) -> Any:
+    """One fault of compose mode."""
+    return case(identifier, starts_with, says, **{"mode": "compose", "image_digest": DIGEST} | changes)
 
 
 def with_key(value: object, **fields: object) -> list[dict[str, Any]]:
@@ -140,7 +146,26 @@ FAULTS = [
     ),
     case("unknown strategy", "litellm_proxy_routing_strategy", "round-robin, least-con", routing_strategy="random"),
     case("unknown state", "litellm_proxy_state", "use one of present, absent", state="started"),
-    case("unknown mode", "litellm_proxy_mode", "use one of systemd, process", mode="docker"),
+    case("unknown mode", "litellm_proxy_mode", "use one of systemd, compose, process", mode="docker"),
+    compose("image with a tag", "litellm_proxy_image", "of their own", image="ghcr.io/berriai/litellm:v1.108.11"),
+    compose("image in capitals", "litellm_proxy_image", "REGISTRY/PATH", image="ghcr.io/BerriAI/litellm"),
+    compose("image empty", "litellm_proxy_image", "REGISTRY/PATH", image=""),
+    compose("malformed tag", "litellm_proxy_image_tag", "letters, digits", image_tag="v1 108"),
+    compose("digest missing", "litellm_proxy_image_digest", "imagetools inspect ghcr.io", image_digest=""),
+    compose("digest malformed", "litellm_proxy_image_digest", "64 digits", image_digest="sha256:abc"),
+    compose("digest a placeholder", "litellm_proxy_image_digest", "no digest", image_digest="sha256:" + "0" * 64),
+    compose("signature a text", "litellm_proxy_image_signature", "--key=FILE", image_signature="--key=x"),
+    compose("registry without password", "litellm_proxy_registry_password", "both", registry_username="team"),
+    compose("registry without user", "litellm_proxy_registry_username", "both", registry_password="Rt5-kWq9-zLm2"),
+    compose(
+        "registry password a placeholder",
+        "litellm_proxy_registry_password",
+        "into the vault",
+        registry_username="team",
+        registry_password="CHANGE-ME",
+    ),
+    compose("memory without unit", "litellm_proxy_memory_max", "such as 2G", memory_max="2000"),
+    compose("memory in percent", "litellm_proxy_memory_max", "such as 2G", memory_max="50%"),
     case("unknown log level", "litellm_proxy_log_level", "use one of debug, info", log_level="verbose"),
     case("pools empty", POOLS, "add at least one pool", pools=[]),
     case("pools not a list", POOLS, "must be a list", pools="glm-pool"),
@@ -385,6 +410,23 @@ def test_all_faults_come_together() -> None:
         assert sum(fault.startswith(start) for fault in found) == 1, start
     assert len(found) == 11
     assert not [fault for fault in found if KEY_A in fault]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"image": "registry.internal:5000/team/litellm", "registry_username": "team", "registry_password": "Rt5-kWq9"},
+        {"image_signature": ["--key=/etc/litellm/cosign.pub"]},
+        {"image_signature": [], "memory_max": "1500M", "front": "none"},
+    ],
+)
+def test_images_and_registries(changes: dict[str, object]) -> None:
+    assert faults(settings(mode="compose", image_digest=DIGEST, **changes), SHIPPED) == []
+
+
+def test_other_modes_need_no_image() -> None:
+    assert faults(settings(image="", image_digest=""), SHIPPED) == []
 
 
 def test_removing_the_proxy_needs_no_keys() -> None:

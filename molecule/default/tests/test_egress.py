@@ -26,7 +26,7 @@ def test_no_connection_leaves_but_to_the_upstream(host: Host, proxy: Proxy) -> N
         f"ip daddr != {address_of(simulator_host())} counter'"
     )
     try:
-        host.check_output("systemctl restart %s", proxy.unit())
+        proxy.restart()
         wait_until(proxy.alive)
         assert proxy.chat().status_code == 200
         assert proxy.message().status_code == 200

@@ -37,7 +37,7 @@ def test_a_parked_key_stays_parked_over_a_restart(host: Host, proxy: Proxy, pool
     before = key_state(proxy, "key-c")
     assert (before["state"], before["reason"]) == ("parked", "1308")
     wait_until(lambda: "1308" in host.file(STATE_FILE).content_string)
-    host.check_output("systemctl restart %s", proxy.unit())
+    proxy.restart()
     pool.set_key("key-c", fault=None)
     assert key_state(proxy, "key-c") == {**before, "answers": 0, "refusals": {}}
     assert [proxy.chat().status_code for _ in range(6)] == [200] * 6

@@ -20,7 +20,8 @@ def manifest(
         settings: the role's public variables by name.
         config: the generation's config.yaml.
         models: the names that it serves.
-        parts: `venv`, the path of its virtual environment, and `plugin`, the hash of its plug-in.
+        parts: `venv`, the path of its virtual environment, or `image`, its reference with digest; and `plugin`, the
+            hash of its plug-in.
     """
     return {
         "version": str(settings["litellm_proxy_version"]),
@@ -49,7 +50,7 @@ def changes(old: Manifest, new: Manifest, other_master_key: bool = False) -> lis
         other_master_key: whether their master keys differ, which the manifests do not know.
     """
     found = []
-    for field, title in (("version", "LiteLLM"), ("routing_strategy", "routing strategy")):
+    for field, title in (("version", "LiteLLM"), ("image", "image"), ("routing_strategy", "routing strategy")):
         if old.get(field) != new.get(field):
             found.append(f"{title}: {old.get(field, '?')} -> {new.get(field, '?')}")
     found += _mapping_changes("key", old.get("keys") or {}, new.get("keys") or {})

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
-MODES = ("systemd", "process")
+MODES = ("systemd", "compose", "process")
 FRONTS = ("gateway", "none")
 STATES = ("present", "absent")
 PLANS = ("general", "coding")
@@ -42,6 +42,10 @@ RELAY_KEY = re.compile(r"[A-Za-z0-9._~+/=-]{16,}")
 KEY_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]*")
 ALIAS = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/*-]*")
+CONTAINER_MEMORY = re.compile(r"[1-9]\d*[KMG]")
+IMAGE = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\d{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)+")
+IMAGE_TAG = re.compile(r"\w[\w.-]{0,127}", re.ASCII)
+IMAGE_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 MEMORY = re.compile(r"[1-9]\d*[KMGT]?|[1-9]\d?%|infinity")
 USER = re.compile(r"(?!root$)[a-z_][a-z0-9_-]{0,31}")
 PATH = re.compile(r"(/|~/)[A-Za-z0-9._+@/-]+")
@@ -79,6 +83,7 @@ def faults(settings: Settings, shipped_versions: Sequence[str]) -> list[str]:
         *_redis(settings),
         *_listen_host(settings),
         *_service(settings),
+        *(_containers(settings) if settings["litellm_proxy_mode"] == "compose" else ()),
         *_master_key(settings),
         *_keys(settings),
         *_pools(settings),
@@ -141,7 +146,7 @@ def _front(settings: Settings) -> Iterator[str]:
     name, front = "litellm_proxy_front", settings["litellm_proxy_front"]
     yield from _choice(settings, name, FRONTS)
     if front == "gateway" and settings["litellm_proxy_mode"] == "process":
-        yield f"{name} is gateway, which process mode has no rights for: use none, or litellm_proxy_mode: systemd."
+        yield f"{name} is gateway, which process mode has no rights for: use none, or another litellm_proxy_mode."
     ports, public = settings["litellm_proxy_instance_ports"], settings["litellm_proxy_port"]
     if front != "gateway":
         return
@@ -218,6 +223,32 @@ def _service(settings: Settings) -> Iterator[str]:
         path = str(settings[f"litellm_proxy_{name}"])
         if not PATH.fullmatch(path):
             yield f"litellm_proxy_{name} is {path!r}: use an absolute path of letters, digits and . _ + @ / -."
+
+
+def _containers(settings: Settings) -> Iterator[str]:
+    image, tag = str(settings["litellm_proxy_image"]), str(settings["litellm_proxy_image_tag"])
+    if not IMAGE.fullmatch(image):
+        yield f"litellm_proxy_image is {image!r}: use REGISTRY/PATH, tag and digest are variables of their own."
+    if not IMAGE_TAG.fullmatch(tag):
+        yield f"litellm_proxy_image_tag is {tag!r}: use letters, digits and . _ -, 128 of them at most."
+    name, digest = "litellm_proxy_image_digest", str(settings["litellm_proxy_image_digest"] or "")
+    read = f"read it where you have checked the release: docker buildx imagetools inspect {image}:{tag}"
+    if not digest:
+        yield f"{name} is not set, and compose mode starts no image without one: {read}."
+    elif not IMAGE_DIGEST.fullmatch(digest) or len(set(digest.removeprefix("sha256:"))) < 4:
+        yield f"{name} is {digest!r}, which is no digest: use sha256: and 64 digits; {read}."
+    name, options = "litellm_proxy_image_signature", settings["litellm_proxy_image_signature"]
+    if not isinstance(options, list) or not all(isinstance(option, str) and option for option in options):
+        yield f"{name} must be a list of options of `cosign verify`, such as --key=FILE, or [] for no check."
+    username, password = settings["litellm_proxy_registry_username"], settings["litellm_proxy_registry_password"]
+    if bool(username) != bool(password):
+        missing = "password" if username else "username"
+        yield f"litellm_proxy_registry_{missing} is not set: a private registry needs both (the password in the vault)."
+    elif password and _placeholder(password):
+        yield "litellm_proxy_registry_password is a placeholder: put the real one into the vault (ansible-vault edit)."
+    memory = str(settings["litellm_proxy_memory_max"])
+    if MEMORY.fullmatch(memory) and not CONTAINER_MEMORY.fullmatch(memory):
+        yield f"litellm_proxy_memory_max is {memory!r}: a container's is a number with K, M or G, such as 2G."
 
 
 def _master_key(settings: Settings) -> Iterator[str]:

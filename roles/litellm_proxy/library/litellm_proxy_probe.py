@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pwd
+import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -20,7 +21,8 @@ options:
   python: {type: path, required: true, description: Interpreter that shall run LiteLLM.}
   ports: {type: list, elements: int, required: true, description: TCP ports to look at.}
   instance_marker: {type: str, required: true, description: Text in the command line of the role's own instances.}
-  units: {type: dict, required: true, description: Path of the unit file of each slot; empty without systemd.}
+  units: {type: dict, required: true, description: Path of the unit file of each slot; empty in other modes.}
+  containers: {type: dict, default: {}, description: Name of the container of each slot; empty in other modes.}
   ca_bundle: {type: path, required: true, description: PEM file of trusted certificates.}
   config_dir: {type: path, required: true, description: Directory with the links to the generations.}
 author: [the project's authors]
@@ -37,7 +39,11 @@ current: {type: str, returned: always, description: 'Name of the current generat
 previous: {type: str, returned: always, description: 'Name of the generation before, empty without one.'}
 now: {type: int, returned: always, description: 'Seconds since 1970 by the clock of the host.'}
 slot: {type: str, returned: always, description: 'Slot that serves the current generation, empty without slots.'}
-slots: {type: dict, returned: always, description: 'By slot: generation, running, unit (SHA-1 of its file), listen.'}
+slots:
+  type: dict
+  returned: always
+  description: 'By slot: generation, running, listen, definition (SHA-1 of the unit, or label of the container).'
+docker: {type: dict, returned: always, description: 'installed, compose (both bool), error; empty without containers.'}
 generations: {type: dict, returned: always, description: 'By name: manifest, activated, sealed.'}
 listeners:
   type: dict
@@ -48,6 +54,9 @@ listeners:
 LISTEN_STATE = "0A"
 # in the command line of every instance of this role, whatever its mode and directory
 OTHER_INSTALL = "-m glm_pool.launch --config "
+SYSTEM_PATH = "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"
+# what holds a port that Docker forwards
+FORWARDER = "docker-proxy"
 # in that of the gateway, which the role litellm_gateway runs
 GATEWAY = "-f /etc/litellm-gateway/haproxy.cfg"
 
@@ -82,29 +91,69 @@ def linked_slot(config_dir: str) -> str:
     return target.name if target.parent.name == "slots" else ""
 
 
-def slot_facts(config_dir: str, slot: str, unit: str) -> dict[str, Any]:
-    """What is known of one slot: `listen` is the address that its instance was given, `HOST PORT`."""
+NO_SLOT = {"generation": "", "running": False, "definition": "", "listen": ""}
+
+
+def unit_facts(config_dir: str, slot: str, unit: str) -> dict[str, Any]:
+    """What is known of the slot of a unit: `listen` is the address that its instance was given, `HOST PORT`."""
     try:
         content = Path(unit).read_bytes()
     except OSError:
-        return {"generation": "", "running": False, "unit": "", "listen": ""}
+        return NO_SLOT
+    state = output(["/usr/bin/systemctl", "show", "-P", "ActiveState", Path(unit).name])
+    return {
+        "generation": linked_generation(config_dir, f"slots/{slot}"),
+        "running": state not in ("", "inactive", "failed"),
+        "definition": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
+        "listen": slot_address(config_dir, slot),
+    }
+
+
+def container_facts(config_dir: str, slot: str, container: str) -> dict[str, Any]:
+    """The same of the slot of a container, and the ports of the host that Docker forwards to it."""
+    try:
+        (found,) = json.loads(output(["docker", "container", "inspect", container]))
+    except ValueError:
+        return {**NO_SLOT, "published": []}
+    bindings = (found["HostConfig"].get("PortBindings") or {}).values()
+    return {
+        "generation": linked_generation(config_dir, f"slots/{slot}"),
+        "running": bool(found["State"]["Running"] or found["State"]["Restarting"]),
+        "definition": (found["Config"].get("Labels") or {}).get("litellm-proxy.generation", ""),
+        "listen": slot_address(config_dir, slot),
+        "published": [int(binding["HostPort"]) for group in bindings for binding in group or []],
+    }
+
+
+def slot_address(config_dir: str, slot: str) -> str:
+    """Where the instance in the slot was told to listen, `HOST PORT`."""
     try:
         lines = Path(config_dir, "slots", f"{slot}.env").read_text().splitlines()
     except OSError:
         lines = []
     given = dict(line.split("=", 1) for line in lines if "=" in line)
-    state = subprocess.run(
-        ["/usr/bin/systemctl", "show", "-P", "ActiveState", Path(unit).name],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return {
-        "generation": linked_generation(config_dir, f"slots/{slot}"),
-        "running": state.stdout.strip() not in ("", "inactive", "failed"),
-        "unit": hashlib.sha1(content, usedforsecurity=False).hexdigest(),
-        "listen": f"{given.get('LITELLM_PROXY_LISTEN_HOST', '')} {given.get('LITELLM_PROXY_LISTEN_PORT', '')}",
-    }
+    return f"{given.get('LITELLM_PROXY_LISTEN_HOST', '')} {given.get('LITELLM_PROXY_LISTEN_PORT', '')}"
+
+
+def docker_facts() -> dict[str, Any]:
+    """Whether Docker Engine and its Compose plugin are there, and why the engine does not answer."""
+    try:
+        engine = subprocess.run(
+            ["docker", "version", "--format", "{{.Server.Version}}"], capture_output=True, text=True, check=False
+        )
+    except OSError:
+        return {"installed": False, "compose": False, "error": ""}
+    installed = engine.returncode == 0 or shutil.which("dockerd", path=SYSTEM_PATH) is not None
+    error = "" if engine.returncode == 0 else (engine.stderr.strip().splitlines() or ["no reason given"])[-1]
+    return {"installed": installed, "compose": output(["docker", "compose", "version"]) != "", "error": error}
+
+
+def output(command: list[str]) -> str:
+    """What the command prints; empty when it fails or is missing."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
 
 
 def generations(config_dir: str) -> dict[str, dict[str, Any]]:
@@ -204,12 +253,20 @@ def main() -> None:
             "ca_bundle": {"type": "path", "required": True},
             "config_dir": {"type": "path", "required": True},
             "units": {"type": "dict", "required": True},
+            "containers": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
     version, has_venv = python_facts(module.params["python"])
     directory = module.params["config_dir"]
+    containers = module.params["containers"]
+    slots = {slot: unit_facts(directory, slot, unit) for slot, unit in module.params["units"].items()}
+    slots |= {slot: container_facts(directory, slot, container) for slot, container in containers.items()}
+    published = {port for slot in slots.values() if slot["running"] for port in slot.get("published", [])}
     found = {port: listener(port, module.params["instance_marker"]) for port in module.params["ports"]}
+    for port in published & set(found):
+        if found[port].get("name") == FORWARDER:
+            found[port]["ours"] = True
     module.exit_json(
         changed=False,
         now=int(time.time()),
@@ -222,7 +279,8 @@ def main() -> None:
         current=linked_generation(directory, "current"),
         previous=linked_generation(directory, "previous"),
         slot=linked_slot(directory),
-        slots={slot: slot_facts(directory, slot, unit) for slot, unit in module.params["units"].items()},
+        slots=slots,
+        docker=docker_facts() if containers else {},
         generations=generations(directory),
         listeners={str(port): holder for port, holder in found.items() if holder},
     )
