@@ -56,4 +56,4 @@ docs: setup ## write the table of variables into README.md
 
 clean: ## remove the tool chain and the demo
 	@scripts/demo.sh stop
-	@rm -rf .venv .demo .cache
+	@rm -rf .venv .demo .cache .molecule
