@@ -1,11 +1,15 @@
 """The example inventory and group_vars, as someone meets them who runs a playbook right after cloning."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = ("ansible.cfg", "site.yml", "playbooks", "inventory", "group_vars", "roles")
@@ -85,3 +89,54 @@ def test_the_inventory_folder_means_the_teams_hosts(checkout: Path) -> None:
     done = ansible(checkout, "ansible-inventory", "-i", "inventory/", "--graph")
     assert "llm-1.example.com" in done.stdout
     assert "demo" not in done.stdout
+    assert "local" not in done.stdout
+
+
+def local_settings(checkout: Path, *options: str) -> dict[str, Any]:
+    """What the role is given for this machine; the values are templates' results."""
+    names = ("mode", "host", "port", "front", "python", "home")
+    shown = "{{ {" + ", ".join(f"'{name}': litellm_proxy_{name}" for name in names) + "} }}"
+    play = [
+        {
+            "hosts": "litellm_proxy",
+            "gather_facts": False,
+            "tasks": [
+                {"ansible.builtin.setup": {"gather_subset": ["min"]}},
+                {
+                    "ansible.builtin.include_role": {"name": "litellm_proxy", "tasks_from": "none.yml", "public": True},
+                },
+                {"ansible.builtin.copy": {"content": shown, "dest": str(checkout / "shown.json"), "mode": "0600"}},
+            ],
+        }
+    ]
+    (checkout / "roles/litellm_proxy/tasks/none.yml").write_text("[]\n")
+    (checkout / "show.yml").write_text(yaml.safe_dump(play))
+    done = ansible(checkout, "ansible-playbook", "-i", "inventory/local", "show.yml", *options)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found: dict[str, Any] = json.loads((checkout / "shown.json").read_text())
+    return found
+
+
+def test_the_local_placeholders_are_refused(checkout: Path) -> None:
+    done = ansible(checkout, "ansible-playbook", "-i", "inventory/local", "site.yml")
+    assert done.returncode == 2
+    assert "3 fault(s) in the settings of local" in done.stdout, done.stdout + done.stderr
+    assert "litellm_proxy_master_key is a placeholder" in done.stdout
+    assert "litellm_proxy_zai_keys[0] (key-1) has a placeholder as 'key'" in done.stdout
+
+
+def test_the_local_proxy_is_the_users_own_and_for_this_machine(checkout: Path) -> None:
+    home = str(Path.home() / ".local/share/litellm-proxy")
+    assert local_settings(checkout) == {
+        "mode": "process", "host": "127.0.0.1", "port": 4000, "front": "none", "python": sys.executable, "home": home,
+    }  # fmt: skip
+
+
+def test_another_local_port_is_another_instance(checkout: Path) -> None:
+    home = str(Path.home() / ".local/share/litellm-proxy-4010")
+    assert local_settings(checkout, "-e", "litellm_proxy_port=4010")["home"] == home
+
+
+def test_the_local_proxy_can_be_a_systemd_service(checkout: Path) -> None:
+    found = local_settings(checkout, "-e", "litellm_proxy_mode=systemd")
+    assert (found["home"], found["front"], found["python"]) == ("/opt/litellm-proxy", "none", "/usr/bin/python3")

@@ -48,6 +48,7 @@ def with_field(**fields: object) -> list[dict[str, Any]]:
 FAULTS = [
     case("start timeout with a unit", "litellm_proxy_start_timeout", "10 to 3600", start_timeout="3m"),
     case("stop timeout not a number", "litellm_proxy_stop_timeout", "1 to 86400", stop_timeout="x"),
+    case("log size with a unit", "litellm_proxy_log_max_mb", "1 to 10000", log_max_mb="50MB"),
     case("memory in another notation", "litellm_proxy_memory_max", "such as 2G", memory_max="2GB"),
     case("service user root", "litellm_proxy_user", "not root", user="root"),
     case("home with a space", "litellm_proxy_home", "absolute path", home="/opt/my proxy"),

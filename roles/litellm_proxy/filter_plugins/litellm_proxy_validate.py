@@ -181,6 +181,7 @@ def _numbers(settings: Settings) -> Iterator[str]:
         "litellm_proxy_start_timeout": (10, 3600),
         "litellm_proxy_drain_timeout": (0, 86400),
         "litellm_proxy_keep_generations": (2, 100),
+        "litellm_proxy_log_max_mb": (1, 10_000),
     }
     for name, (lowest, highest) in limits.items():
         if not _whole_number(settings[name], lowest, highest):
