@@ -245,11 +245,11 @@ def under_load(site: Site, mix: Mix | None = None) -> Iterator[Load]:
         yield load
 
 
-def ended(load: Load, title: str) -> Report:
+def ended(load: Load, title: str, least: int = LEAST) -> Report:
     """Go on until a case has its requests, some of them after the change; print and return what they saw."""
-    report = load.stop(least=LEAST, more=AFTER)
+    report = load.stop(least=least, more=AFTER)
     print(f"\n== {title}\n{report}", flush=True)
-    assert report.requests >= LEAST
+    assert report.requests >= least
     return report
 
 
