@@ -101,6 +101,19 @@ def test_what_cannot_work_is_refused_and_the_old_one_serves(
     assert answers(site)
 
 
+def test_a_taken_port_is_refused(site: ContainerSite) -> None:
+    site.host.check_output("systemd-run --unit squatter --uid nobody python3 -m http.server 4100 -d /usr/share")
+    try:
+        wait_until(lambda: site.host.socket("tcp://0.0.0.0:4100").is_listening)
+        done = site.play(litellm_proxy_port=4100)
+    finally:
+        site.host.check_output("systemctl stop squatter")
+    assert done.returncode == 2
+    assert "port 4100 is taken by python3 (pid" in told(done)
+    assert "changed=0" in told(done)
+    assert answers(site)
+
+
 @pytest.fixture
 def cosign(site: ContainerSite) -> Iterator[Callable[[int], None]]:
     """Puts a program in the place of cosign that notes its arguments and ends with the status given."""
