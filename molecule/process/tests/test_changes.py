@@ -81,20 +81,16 @@ def test_what_a_user_cannot_do_is_said(proxy: Instance, settings: dict[str, obje
 
 def test_second_port_is_a_second_instance(host: Host, proxy: Instance) -> None:
     before = proxy.main_pid()
-    done = play("site.yml", SECOND)
+    done = play("site.yml", {**SECOND, "litellm_proxy_start_at_boot": False})
     assert done.returncode == 0, done.stdout
     assert f"Further instances of {USER} beside this one: {proxy.home}" in said(done)
-    assert "cron starts the proxy at boot" in said(done)
+    assert "as litellm_proxy_start_at_boot is false" in said(done)
+    assert crontab(host) == [f"@reboot {proxy.home}/supervisor/start"]
     second = Instance(host, 4010)
     assert [instance.chat().status_code for instance in (proxy, second)] == [200, 200]
     assert proxy.main_pid() == before
     assert second.main_pid() not in (0, before)
     assert host.file(second.log).exists
-    assert crontab(host) == [f"@reboot {home}/supervisor/start" for home in (proxy.home, second.home)]
-
-    unwanted = play("site.yml", {**SECOND, "litellm_proxy_start_at_boot": False})
-    assert "as litellm_proxy_start_at_boot is false" in said(unwanted)
-    assert crontab(host) == [f"@reboot {proxy.home}/supervisor/start"]
 
     removed = play("playbooks/remove.yml", {**SECOND, **REMOVED})
     assert removed.returncode == 0, removed.stdout
