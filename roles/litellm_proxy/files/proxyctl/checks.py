@@ -21,6 +21,8 @@ from proxyctl.settings import Settings
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 UPSTREAM_SECONDS = 10
 REASON_LINES = 8
+NOISE = (":WARNING:", ":CRITICAL:")
+"""What LiteLLM logs of a config without its credentials, beside the reason."""
 STATES = {"active": OK, "draining": OK, "disabled": OK, "out": FAIL}
 """What a key's state means; the others pass by themselves."""
 
@@ -87,7 +89,11 @@ def config(instance: Instance) -> Finding:
     done = run(command, check=False)
     if done.returncode == 0:
         return Finding(OK, "config", f"generation {place.name} is valid (LiteLLM {manifest['version']})")
-    said = instance.masked(f"{done.stdout}\n{done.stderr}").strip().splitlines()[-REASON_LINES:]
+    said = [
+        line
+        for line in instance.masked(f"{done.stdout}\n{done.stderr}").strip().splitlines()
+        if not any(noise in line for noise in NOISE)
+    ][-REASON_LINES:]
     return Finding(
         FAIL, "config", "\n".join([f"generation {place.name} is invalid: run site.yml", *said]), Exit.CONFIG_INVALID
     )

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code."""
     arguments = _parser().parse_args(argv)
     report = Report(as_json=arguments.json)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # as Ctrl-C: what was begun is taken back
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         return int(_run(arguments, report))
     except Failure as failure:

@@ -144,7 +144,7 @@ def _stop(instance: Instance) -> str:
     for slot in slots:
         instance.service.stop(slot)
     instance.stop_gateway()
-    return "Stopped; it starts again by litellm-proxyctl start, and where that is set up when the host boots."
+    return "Stopped, until litellm-proxyctl start or the next boot."
 
 
 def _restart(instance: Instance) -> str:

@@ -61,6 +61,17 @@ def enter(instance: Instance, slot: str) -> None:
 
 def leave(instance: Instance, slot: str) -> int:
     """Let the requests of a slot finish and stop it; how many were cut as they took too long."""
+    try:
+        return _emptied(instance, slot)
+    except KeyboardInterrupt:
+        instance.report.say(
+            f"Slot {slot} still has requests and gets no new ones; the next restart or deploy stops it, when they "
+            "have finished."
+        )
+        raise
+
+
+def _emptied(instance: Instance, slot: str) -> int:
     server = instance.server(slot)
     server.tell("drain")
     begin = time.monotonic()

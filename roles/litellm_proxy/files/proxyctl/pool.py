@@ -74,7 +74,9 @@ class Client:
         try:
             status, document = self.get("/pool/status", authorized=True)
         except Unreachable as error:
-            raise Failure(Exit.DOWN, f"{self.url} does not answer ({error}): see litellm-proxyctl status.") from error
+            raise Failure(
+                Exit.DOWN, f"{self.url} does not answer ({error}): is it started, and reached from here?"
+            ) from error
         if status == http.HTTPStatus.OK and isinstance(document, dict) and "keys" in document:
             return document
         if status == http.HTTPStatus.NOT_FOUND:
