@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import litellm_gateway_rotation as rotation
+import litellm_gateway_haproxy as rotation
 
 from tests.gateway.rendering import render, variables
 from tests.gateway.upstream import Upstream

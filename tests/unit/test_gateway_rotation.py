@@ -1,13 +1,14 @@
 """Servers of the gateway in and out of rotation, before a master process that answers as HAProxy's does."""
 
 import socketserver
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import litellm_gateway_rotation as rotation
 import pytest
+from ansible.module_utils import litellm_gateway_haproxy as haproxy
 
 NEW, OLD = 20, 10
 UP, DOWN = 2, 0
@@ -85,7 +86,8 @@ def run(master: Master | str, monkeypatch: pytest.MonkeyPatch, **parameters: Any
 
     monkeypatch.setattr(rotation, "AnsibleModule", Module)
     monkeypatch.setattr(rotation, "POLL_SECONDS", 0.001)
-    monkeypatch.setattr(rotation, "MASTER_SECONDS", 0.05)
+    monkeypatch.setattr(haproxy, "POLL_SECONDS", 0.001)
+    monkeypatch.setattr(haproxy, "MASTER_SECONDS", 0.05)
     with pytest.raises(Ended) as ended:
         rotation.main()
     found: dict[str, Any] = ended.value.args[0]
@@ -96,7 +98,7 @@ def test_state_is_told_once_and_changed_only_where_it_differs(master: Master, mo
     assert run(master, monkeypatch, state="ready") == {"changed": False, "running": 0}
     assert run(master, monkeypatch, state="drain") == {"changed": True, "running": 0}
     assert master.told == [f"{NEW} set server pool/a state ready", f"{NEW} set server pool/a state drain"]
-    master.administration = rotation.FORCED_DRAIN
+    master.administration = haproxy.FORCED_DRAIN
     assert run(master, monkeypatch, state="drain")["changed"] is False
     assert run(master, monkeypatch, state="ready")["changed"] is True
 
@@ -156,14 +158,14 @@ def test_master_that_comes_back_is_waited_for(tmp_path: Path, monkeypatch: pytes
     with Master(str(tmp_path / "late.sock")) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         refused = iter([ConnectionRefusedError(), FileNotFoundError()])
-        answer = rotation.ask_once
+        answer: Callable[[str, str], str] = haproxy.ask_once
 
         def once(master: str, command: str) -> str:
             if error := next(refused, None):
                 raise error
             return answer(str(server.server_address), command)
 
-        monkeypatch.setattr(rotation, "ask_once", once)
+        monkeypatch.setattr(haproxy, "ask_once", once)
         assert run(str(path), monkeypatch, state="ready")["running"] == 0
         server.shutdown()
 

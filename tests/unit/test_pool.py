@@ -21,6 +21,7 @@ from glm_pool.pool import KeyPool, Unavailable
 from glm_pool.settings import Key, Pool
 from glm_pool.shared import Claim, Listener, Refused, StoreAway
 from glm_pool.shared_limits import SharedLimits
+from glm_pool.status import status
 from glm_pool.tickets import Lease, Reason, Ticket
 
 RATE = Fault(Kind.TRANSIENT, "1302", 429, "", of_model=True)
@@ -250,6 +251,25 @@ async def test_token_count_neither_waits_nor_counts(metrics: Metrics) -> None:
     with pytest.raises(Unavailable) as refused:
         await pool.acquire(ticket(pool), counted=False)
     assert refused.value.refusal.reason is Reason.NO_KEY
+    pool.release(held)
+
+
+@in_loop
+async def test_last_answer_of_a_key_is_told() -> None:
+    clock = FakeClock()
+    pool = KeyPool(settings(key("a")), clock=clock)
+
+    def told() -> tuple[str, str | None]:
+        (shown,) = status(pool)["keys"]
+        return shown["last_code"], shown["last_at"]
+
+    assert told() == ("", None)
+    held = await lease(pool)
+    pool.answered(held)
+    assert told() == ("200", "2027-01-15T08:00:00Z")
+    clock.later(5)
+    pool.failed(held, REQUEST)
+    assert told() == ("1210", "2027-01-15T08:00:05Z")
     pool.release(held)
 
 

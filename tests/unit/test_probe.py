@@ -13,6 +13,7 @@ from pathlib import Path
 import litellm_proxy_probe as probe
 import pytest
 import yaml
+from ansible.module_utils import litellm_proxy_ports as ports
 
 MARKER = " ".join(Path("/proc/self/cmdline").read_bytes().decode().split("\0")[:2])
 """How the command line of the tests' own process begins."""
@@ -36,7 +37,7 @@ def port_of(server: socket.socket) -> int:
 
 
 def test_listener_is_named(server: socket.socket) -> None:
-    assert probe.listener(port_of(server), "no such text in any command line") == {
+    assert ports.listener(port_of(server), "no such text in any command line") == {
         "pid": os.getpid(),
         "name": Path("/proc/self/comm").read_text().strip(),
         "user": pwd.getpwuid(os.getuid()).pw_name,
@@ -47,13 +48,13 @@ def test_listener_is_named(server: socket.socket) -> None:
 
 
 def test_listener_of_another_install_is_told_apart(server: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "OTHER_INSTALL", MARKER)
-    found = probe.listener(port_of(server), "-m glm_pool.launch --config /elsewhere/")
+    monkeypatch.setattr(ports, "OTHER_INSTALL", MARKER)
+    found = ports.listener(port_of(server), "-m glm_pool.launch --config /elsewhere/")
     assert (found["ours"], found["other_install"]) == (False, True)
 
 
 def test_listener_with_the_marker_is_ours(server: socket.socket) -> None:
-    assert probe.listener(port_of(server), MARKER)["ours"] is True
+    assert ports.listener(port_of(server), MARKER)["ours"] is True
 
 
 def test_of_processes_that_share_the_socket_the_one_of_the_role_counts(server: socket.socket) -> None:
@@ -62,8 +63,8 @@ def test_of_processes_that_share_the_socket_the_one_of_the_role_counts(server: s
     with subprocess.Popen(worker, close_fds=False, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"up\n"
-        of_the_parent = probe.listener(port_of(server), MARKER)
-        of_the_worker = probe.listener(port_of(server), "print('up'")
+        of_the_parent = ports.listener(port_of(server), MARKER)
+        of_the_worker = ports.listener(port_of(server), "print('up'")
         process.communicate(b"\n")
     assert (of_the_parent["pid"], of_the_parent["ours"]) == (os.getpid(), True)
     assert (of_the_worker["pid"], of_the_worker["ours"]) == (process.pid, True)
@@ -72,17 +73,17 @@ def test_of_processes_that_share_the_socket_the_one_of_the_role_counts(server: s
 def test_free_port_has_no_listener(server: socket.socket) -> None:
     port = port_of(server)
     server.close()
-    assert probe.listener(port, MARKER) == {}
+    assert ports.listener(port, MARKER) == {}
 
 
 def test_connections_are_no_listeners(server: socket.socket) -> None:
     with socket.create_connection(server.getsockname()[:2]) as client:
-        assert probe.listener(client.getsockname()[1], MARKER) == {}
+        assert ports.listener(client.getsockname()[1], MARKER) == {}
 
 
 def test_hidden_listener_is_told_as_one_of_another_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "listening_inodes", lambda port: {"0"})
-    found = probe.listener(4000, MARKER)
+    monkeypatch.setattr(ports, "listening_inodes", lambda port: {"0"})
+    found = ports.listener(4000, MARKER)
     assert (found["pid"], found["ours"]) == (0, False)
     assert found["name"] == "a process of another user"
 

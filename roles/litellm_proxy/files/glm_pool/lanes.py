@@ -23,13 +23,20 @@ class Standing(enum.Enum):
 
 
 class CountedKey:
-    """A key and what it is doing, over all models."""
+    """A key and what it is doing, over all models.
+
+    Attributes:
+        last_code: of the upstream's last answer, as in `faults.Fault`, "200" for a success; empty before the first.
+        last_at: when that was, in seconds since the epoch.
+    """
 
     def __init__(self, settings: Key, health: Health) -> None:
         self.settings = settings
         self.health = health
         self.in_flight = 0
         self.last_use = 0
+        self.last_code = ""
+        self.last_at = 0.0
         self.lanes: list[Lane] = []
 
     @property

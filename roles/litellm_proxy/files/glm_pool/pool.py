@@ -237,12 +237,14 @@ class KeyPool:
         if not lease.counted:
             return
         metrics.ANSWERS.labels(lease.lane.key.name, lease.lane.model).inc()
+        self._heard(lease, "200")
         self._told(self.scheduler.succeed(lease), None, lease)
 
     def failed(self, lease: Lease, fault: Fault) -> None:
         """The upstream refused or failed the request; `release` has still to be called."""
         key = lease.lane.key.name
         metrics.REFUSALS.labels(key, fault.code).inc()
+        self._heard(lease, fault.code)
         logger.info(
             "event=refused pool=%s key=%s model=%s code=%s kind=%s",
             lease.ticket.pool,
@@ -254,6 +256,10 @@ class KeyPool:
         if fault.kind is not Kind.REQUEST:
             lease.ticket.tried.add(key)
             self._told(self.scheduler.fail(lease, fault), fault, lease)
+
+    def _heard(self, lease: Lease, code: str) -> None:
+        key = lease.lane.key
+        key.last_code, key.last_at = code, self._clock.wall()
 
     def enable(self, name: str) -> bool:
         """Bring a key back into use that rests or is out; returns whether anything changed."""

@@ -61,6 +61,8 @@ def _key(pool: KeyPool, key: CountedKey) -> dict[str, Any]:
         "until": worst["until"],
         "until_timestamp": worst["until_timestamp"],
         "reason": worst["reason"],
+        "last_code": key.last_code,
+        "last_at": _moment(key.last_at),
         "models": models,
     }
 
@@ -76,10 +78,15 @@ def _lane(pool: KeyPool, lane: Lane) -> dict[str, Any]:
         "in_flight": lane.in_flight,
         "account_in_flight": lane.meter.in_flight + elsewhere,
         "slots": lane.meter.limit,
-        "until": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(math.ceil(until))) if until else None,
+        "until": _moment(math.ceil(until)) if until else None,
         "until_timestamp": until,
         "reason": health.record.code if health else "",
     }
+
+
+def _moment(seconds: float) -> str | None:
+    """UTC in ISO 8601; None for never."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds)) if seconds else None
 
 
 def _state(lane: Lane) -> tuple[str, Health | None]:
