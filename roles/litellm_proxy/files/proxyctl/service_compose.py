@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from proxyctl.layout import Layout
+from proxyctl.layout import Layout, link
 from proxyctl.programs import run
 from proxyctl.service import TAIL_LINES
 from proxyctl.service_systemd import UMBRELLA, UNITS
@@ -23,9 +23,11 @@ class ComposeService:
 
     def start(self, slot: str, *, fresh: bool = False) -> None:
         """See `service.Service`."""
-        project = str(self.layout.directory / "slots" / slot)
-        recreate = ["--force-recreate"] if fresh else []
-        run(["docker", "compose", "--project-directory", project, "up", "--detach", *recreate])
+        place = self.layout.directory / "slots" / slot
+        # the .env beside compose.yaml is that of the slot which serves
+        project = ["--env-file", f"{place}.env", "--project-directory", str(place)]
+        recreate = "--force-recreate" if fresh else "--no-recreate"
+        run(["docker", "compose", *project, "up", "--detach", recreate])
 
     def stop(self, slot: str) -> None:
         """See `service.Service`."""
@@ -55,7 +57,8 @@ class ComposeService:
         self.layout.enter(slot, generation, {"COMPOSE_PROJECT_NAME": container(slot), "LITELLM_PROXY_SLOT": slot})
 
     def settle(self) -> None:
-        """See `service.Service`."""
+        """See `service.Service`; people who type `docker compose` find the slot that serves, too."""
+        link(self.layout.current / ".env", f"../../slots/{self.layout.slot()}.env")
         if (UNITS / UMBRELLA).exists():
             run(["systemctl", "start", UMBRELLA])
 
@@ -73,7 +76,9 @@ class ComposeService:
 
     def log_command(self, lines: int, *, follow: bool) -> list[str]:
         """See `service.Service`."""
-        return ["docker", "logs", *(["-f"] if follow else []), "--tail", str(lines), container(self.layout.slot())]
+        options = [*(["-f"] if follow else []), "--tail", str(lines)]
+        # LiteLLM logs to both outputs
+        return ["sh", "-c", 'exec docker logs "$@" 2>&1', "logs", *options, container(self.layout.slot())]
 
 
 def container(slot: str) -> str:
