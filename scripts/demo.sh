@@ -47,6 +47,7 @@ The proxy answers on http://127.0.0.1:$port, in front of a simulated Z.AI with t
   (it reads ANTHROPIC_BASE_URL and ANTHROPIC_AUTH_TOKEN from there; every claude-* model is served by the pool)
 
   Which key answered what:          curl -s http://127.0.0.1:$simulator_port/_control/stats
+  How it is:                        $demo/proxy/bin/litellm-proxyctl --settings $demo/proxy/proxyctl.json status
   The proxy's log:                  tail -f $demo/proxy/litellm-proxy.log
   Stop everything:                  make demo-stop
 TEXT

@@ -10,6 +10,8 @@ from testinfra.host import Host
 USER = "dev"
 SHARE = PurePosixPath("/home/dev/.local/share")
 
+COMMAND = f"/home/{USER}/.local/bin/litellm-proxyctl"
+
 
 class Instance(Proxy):
     """The instance of one port. `host` is spoken to as root, who sees what every user does."""
@@ -35,6 +37,10 @@ class Instance(Proxy):
         return self.as_user(
             f"{self.home}/venvs/supervisor/bin/supervisorctl -c {self.home}/supervisor/supervisord.conf {command}"
         )
+
+    def proxyctl(self, command: str) -> str:
+        """Output of litellm-proxyctl for this instance."""
+        return self.as_user(f"LITELLM_PORT={self.port} {COMMAND} {command}")
 
     # the brackets keep pgrep from finding the shell that it is run by
     def supervisor_pid(self) -> int:

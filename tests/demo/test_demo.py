@@ -183,6 +183,14 @@ def test_no_secret_on_the_command_line_or_in_the_log(checkout: Checkout) -> None
 
 
 @pytest.mark.usefixtures("first_run")
+def test_its_own_command_tells_how_it_is(checkout: Checkout, port: int) -> None:
+    command = [".demo/proxy/bin/litellm-proxyctl", "--settings", ".demo/proxy/proxyctl.json", "status", "--json"]
+    shown = subprocess.run(command, cwd=checkout.path, capture_output=True, text=True, check=True).stdout
+    service = json.loads(shown)["service"]
+    assert (service["state"], service["port"]) == ("running", port)
+
+
+@pytest.mark.usefixtures("first_run")
 def test_stop_ends_all_of_it(checkout: Checkout, port: int) -> None:
     done = checkout.make("demo-stop")
     assert done.returncode == 0, done.stdout + done.stderr

@@ -56,7 +56,7 @@ case $1 in
 inspect) state=$(cat {stage}/state/$last 2>/dev/null || echo inactive)
   [ $state = active ] && running=true || running=false
   echo '[{{"RestartCount": 0, "State": {{"Running": '$running', "StartedAt": "2026-11-22T12:00:00.123Z"}}}}]' ;;
-compose) if [ -e {stage}/dies ]; then echo inactive; else echo active; fi > {stage}/state/$(name $3) ;;
+compose) if [ -e {stage}/dies ]; then echo inactive; else echo active; fi > {stage}/state/$(name $5) ;;
 stop) echo inactive > {stage}/state/$last ;;
 logs) echo "the log, with {secret}" >&2 ;;
 esac

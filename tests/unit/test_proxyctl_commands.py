@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,7 +232,7 @@ def test_instance_of_a_user_that_dies(process: Stage, capsys: pytest.CaptureFixt
     [
         ("systemd", [], "journalctl --identifier litellm-proxy --lines 100 --no-pager"),
         ("systemd", ["-f", "-n", "5"], "journalctl --identifier litellm-proxy --lines 5 --no-pager --follow"),
-        ("compose", ["-f"], "docker logs -f --tail 100 litellm-proxy-a"),
+        ("compose", ["-f"], 'sh -c exec docker logs "$@" 2>&1 logs -f --tail 100 litellm-proxy-a'),
         ("process", ["-f"], "tail -n 100 -F {directory}/litellm-proxy.log"),
     ],
 )
@@ -246,7 +247,7 @@ def test_log_is_shown_by_the_program_that_has_it(
 
     stage = Stage(tmp_path, monkeypatch, mode)
     monkeypatch.setattr("os.execvp", execute)
-    with pytest.raises(Replaced, match="^" + command.format(directory=tmp_path) + "$"):
+    with pytest.raises(Replaced, match="^" + re.escape(command.format(directory=tmp_path)) + "$"):
         stage.run("logs", *words)
 
 

@@ -26,6 +26,8 @@ def test_nothing_listens(host: Host) -> None:
         "/run/litellm-proxy",
         "/etc/litellm-proxy/generations",
         "/etc/litellm-gateway",
+        "/usr/local/bin/litellm-proxyctl",
+        "/usr/local/lib/litellm-proxy",
         "/etc/tmpfiles.d/litellm-proxy.conf",
         "/etc/systemd/system/litellm-proxy.service",
     ],

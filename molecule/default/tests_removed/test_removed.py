@@ -23,6 +23,9 @@ def test_nothing_listens_and_no_process_is_left(host: Host) -> None:
         "/etc/litellm-proxy/generations",
         "/etc/litellm-gateway",
         "/run/litellm-gateway",
+        "/usr/local/bin/litellm-proxyctl",
+        "/usr/local/lib/litellm-proxy",
+        "/etc/litellm-proxy/proxyctl.json",
     ],
 )
 def test_directory_is_gone(host: Host, path: str) -> None:

@@ -1,10 +1,11 @@
 """What the user changes by playbooks."""
 
+import json
 import re
 
 import pytest
-from host_support import KEY_VALUES, SETTINGS, hosts_of, play
-from process_support import USER, Instance, crontab
+from host_support import KEY_VALUES, PORT, SETTINGS, hosts_of, play
+from process_support import COMMAND, USER, Instance, crontab
 from testinfra.host import Host
 
 from zai_simulator.control_client import ControlClient
@@ -91,6 +92,11 @@ def test_second_port_is_a_second_instance(host: Host, proxy: Instance) -> None:
     assert proxy.main_pid() == before
     assert second.main_pid() not in (0, before)
     assert host.file(second.log).exists
+    told = [json.loads(instance.proxyctl("status --json"))["service"] for instance in (proxy, second)]
+    assert [service["port"] for service in told] == [PORT, 4010]
+    unclear = host.run(f"runuser -u {USER} -- env -i HOME=/home/{USER} PATH=/usr/bin:/bin {COMMAND} status")
+    assert unclear.rc == 2
+    assert "LITELLM_PORT" in unclear.stderr
 
     removed = play("playbooks/remove.yml", {**SECOND, **REMOVED})
     assert removed.returncode == 0, removed.stdout

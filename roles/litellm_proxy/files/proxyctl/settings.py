@@ -70,7 +70,10 @@ class Settings:
 
     @property
     def marker(self) -> str:
-        """What is in the command line of its instances."""
+        """What is in the command line of what holds its ports."""
+        if self.mode == "compose":
+            # without the gateway it is Docker that listens, and forwards
+            return "-m glm_pool.launch --config /app/" if self.behind_gateway else f"-host-port {self.port} "
         return f"-m glm_pool.launch --config {self.config_dir}/generations/"
 
 
