@@ -147,7 +147,7 @@ class Stage:
         monkeypatch.setattr(proxyctl.service_systemd, "UNITS", directory / "units")
         monkeypatch.setattr(proxyctl.service_compose, "UNITS", directory / "units")
         monkeypatch.setattr(proxyctl.instance, "POLL_SECONDS", 0.01)
-        monkeypatch.setattr(proxyctl.instance, "UP_SECONDS", 0.05)
+        monkeypatch.setattr(proxyctl.instance, "UP_SECONDS", 1.0)
         monkeypatch.setattr("proxyctl.handover.POLL_SECONDS", 0.001)
         monkeypatch.setattr("proxyctl.handover.TELL_SECONDS", 0.0)
         monkeypatch.setattr(proxyctl.instance, "Gateway", self.gateway)
