@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 from pool_parts import mode
-from role_settings import KEY_A, MASTER_KEY
+from role_settings import KEY_A, MASTER_KEY, ROLE
 
 from glm_pool import launch
 
@@ -71,6 +72,21 @@ def refusal(port: int, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]
     with pytest.raises(SystemExit) as ended:
         start(port)
     return ended.value.code, capsys.readouterr().err
+
+
+def test_first_process_of_a_container_ends_while_it_starts() -> None:
+    code = (
+        "import os, signal, sys; from glm_pool import launch; launch.end_at_sigterm(); "
+        "os.kill(os.getpid(), signal.SIGTERM); print('still there')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(ROLE / "files")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (143, "")
 
 
 def test_litellm_gets_address_and_port_and_the_credentials(litellm: FakeLiteLLM, free_port: int) -> None:

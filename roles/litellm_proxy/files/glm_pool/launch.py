@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -71,6 +72,15 @@ def require_bounds() -> None:
         _refuse(f"{error}; run the playbook again", EX_CONFIG)
 
 
+def end_at_sigterm() -> None:
+    """End at SIGTERM while LiteLLM loads; the server sets its own handler then.
+
+    The kernel gives the first process of a container no signal that it does not handle: stopping one that starts
+    would take until it is killed.
+    """
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 def prepare_workers(number: int) -> None:
     """Tell the workers how many they are, and give their metrics one empty directory."""
     os.environ["GLM_POOL_WORKERS"] = str(number)
@@ -90,6 +100,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", required=True, type=int)
     parser.add_argument("--num-workers", default=1, type=int, help="processes; more than one share limits by Redis")
     arguments = parser.parse_args(argv)
+    if os.getpid() == 1:
+        end_at_sigterm()
     os.environ.update(load_credentials(os.environ.get("CREDENTIALS_DIRECTORY")))
     require_bounds()
     require_free_port(arguments.host, arguments.port)
