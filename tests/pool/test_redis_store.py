@@ -787,6 +787,33 @@ def test_process_that_comes_later_hears_of_the_records(server: Server) -> None:
     run(test)
 
 
+def test_a_record_that_is_heard_of_twice_is_told_once(server: Server) -> None:
+    """After an outage its event may come when the store has been read already."""
+
+    async def test() -> None:
+        ears = Ears()
+        with server.client() as client:
+            events = client.pubsub()
+            events.psubscribe("*")
+            async with store(server) as one, store(server, ears):
+                await one.write_health("key", {"n": 1})
+                await until(lambda: ears.healths == [("key", {"n": 1})])
+                heard: list[dict[str, Any]] = []
+
+                def event_came() -> bool:
+                    heard.extend(filter(None, [events.get_message(ignore_subscribe_messages=True)]))
+                    return any("health" in str(message["data"]) for message in heard)
+
+                await until(event_came)
+                (event,) = [message for message in heard if "health" in str(message["data"])]
+                client.publish(event["channel"], event["data"])
+                await one.write_health("other", {"n": 2})
+                await until(lambda: ears.healths[-1] == ("other", {"n": 2}))
+            assert ears.healths == [("key", {"n": 1}), ("other", {"n": 2})]
+
+    run(test)
+
+
 def test_records_outlive_an_outage(server: Server) -> None:
     async def test() -> None:
         mine, theirs = Ears(), Ears()

@@ -437,6 +437,8 @@ class RedisStore:
                 self._on_health(name, text, tell=not text or json.loads(text)["by"] != self._process)
 
     def _on_health(self, name: str, text: str, *, tell: bool) -> None:
+        if text == self._health.get(name, ""):
+            return  # read in the store before its event came
         if text:
             self._health[name] = text
         else:
