@@ -56,7 +56,8 @@ case $1 in
 inspect) state=$(cat {stage}/state/$last 2>/dev/null || echo inactive)
   [ $state = active ] && running=true || running=false
   echo '[{{"RestartCount": 0, "State": {{"Running": '$running', "StartedAt": "2026-11-22T12:00:00.123Z"}}}}]' ;;
-compose) if [ -e {stage}/dies ]; then echo inactive; else echo active; fi > {stage}/state/$(name $5) ;;
+compose) case "$*" in *" run "*) exec {stage}/venv/bin/litellm ;; esac
+  if [ -e {stage}/dies ]; then echo inactive; else echo active; fi > {stage}/state/$(name $5) ;;
 stop) echo inactive > {stage}/state/$last ;;
 logs) echo "the log, with {secret}" >&2 ;;
 esac
@@ -261,6 +262,7 @@ class Stage:
             "mode": self.mode, "front": self.front, "host": "127.0.0.1", "port": self.port, "url": url,
             "config_dir": str(self.config), "home": str(self.directory), "slots": slots, "listen_host": "127.0.0.1",
             "start_timeout": 5, "stop_timeout": 3, "drain_timeout": 5, "environment": {"NO_COLOR": 1},
+            "image_validate": ["-c", "validate"],
             "ca_bundle": "", "upstreams": [f"http://127.0.0.1:{self.ports['b']}/upstream"], "user": "litellm-proxy",
             "log_file": str(self.directory / "litellm-proxy.log"),
             "gateway": {"master": "/nowhere", "backend": "litellm_proxy"},

@@ -1,7 +1,6 @@
 """What `check` looks at."""
 
 import http.client
-import os
 import socket
 import ssl
 import urllib.parse
@@ -71,22 +70,9 @@ def findings(instance: Instance, client: Client) -> Iterator[Finding]:
 
 def config(instance: Instance) -> Finding:
     """LiteLLM's own judgement of the config of the generation that serves."""
-    settings, layout = instance.settings, instance.layout
-    if settings.mode == "compose":
-        return Finding(OK, "config", f"generation {layout.generation()} was checked when it was deployed")
-    manifest = layout.manifest()
-    place = layout.current.resolve()
-    environment = {
-        **settings.environment,
-        "PYTHONPATH": str(settings.config_dir / "plugins" / str(manifest["plugin"])),
-    }
-    command = [
-        *(["runuser", "-u", settings.user, "--"] if os.geteuid() == 0 and settings.mode != "process" else []),
-        *("env", "-i", "-C", "/", "PATH=/usr/bin:/bin", "HOME=/nonexistent"),
-        *(f"{name}={value}" for name, value in environment.items()),
-        *(f"{manifest['venv']}/bin/litellm", "--config", f"{place}/config.yaml", "--validate_config"),
-    ]
-    done = run(command, check=False)
+    manifest = instance.layout.manifest()
+    place = instance.layout.current.resolve()
+    done = run(instance.service.validate_command(instance.layout.slot()), check=False)
     if done.returncode == 0:
         return Finding(OK, "config", f"generation {place.name} is valid (LiteLLM {manifest['version']})")
     said = [

@@ -41,8 +41,31 @@ class Service(Protocol):
     def tail(self, slot: str, since: float) -> str:
         """The end of its log, from a moment in seconds since the epoch."""
 
+    def validate_command(self, slot: str) -> list[str]:
+        """Has LiteLLM judge the config of the generation that serves; it needs no running instance."""
+
     def log_command(self, lines: int, *, follow: bool) -> list[str]:
         """Shows the log."""
+
+
+def validate_in_place(settings: Settings, layout: Layout) -> list[str]:
+    """`validate_command` where LiteLLM lies on the host itself; its code does not run as root."""
+    manifest = layout.manifest()
+    environment = {
+        **settings.environment,
+        "PYTHONPATH": str(settings.config_dir / "plugins" / str(manifest["plugin"])),
+    }
+    return [
+        *(["runuser", "-u", settings.user, "--"] if os.geteuid() == 0 and settings.mode != "process" else []),
+        *("env", "-i", "-C", "/", "PATH=/usr/bin:/bin", "HOME=/nonexistent"),
+        *(f"{name}={value}" for name, value in environment.items()),
+        *(
+            f"{manifest['venv']}/bin/litellm",
+            "--config",
+            f"{layout.current.resolve()}/config.yaml",
+            "--validate_config",
+        ),
+    ]
 
 
 def service_of(settings: Settings, layout: Layout) -> Service:

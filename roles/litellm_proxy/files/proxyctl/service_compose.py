@@ -23,11 +23,8 @@ class ComposeService:
 
     def start(self, slot: str, *, fresh: bool = False) -> None:
         """See `service.Service`."""
-        place = self.layout.directory / "slots" / slot
-        # the .env beside compose.yaml is that of the slot which serves
-        project = ["--env-file", f"{place}.env", "--project-directory", str(place)]
         recreate = "--force-recreate" if fresh else "--no-recreate"
-        run(["docker", "compose", *project, "up", "--detach", recreate])
+        run(["docker", "compose", *self._project(slot), "up", "--detach", recreate])
 
     def stop(self, slot: str) -> None:
         """See `service.Service`."""
@@ -74,11 +71,21 @@ class ComposeService:
         )
         return done.stdout + done.stderr
 
+    def validate_command(self, slot: str) -> list[str]:
+        """See `service.Service`; it runs in a container of its own."""
+        once = ["run", "--rm", "--no-deps", "--no-TTY", "--entrypoint", "sh", "litellm"]
+        return ["docker", "compose", *self._project(slot), *once, *self.settings.image_validate]
+
     def log_command(self, lines: int, *, follow: bool) -> list[str]:
         """See `service.Service`."""
         options = [*(["-f"] if follow else []), "--tail", str(lines)]
         # LiteLLM logs to both outputs
         return ["sh", "-c", 'exec docker logs "$@" 2>&1', "logs", *options, container(self.layout.slot())]
+
+    def _project(self, slot: str) -> list[str]:
+        place = self.layout.directory / "slots" / slot
+        # the .env beside compose.yaml is that of the slot which serves
+        return ["--env-file", f"{place}.env", "--project-directory", str(place)]
 
 
 def container(slot: str) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from proxyctl.layout import Layout
 from proxyctl.programs import run
-from proxyctl.service import TAIL_LINES
+from proxyctl.service import TAIL_LINES, validate_in_place
 from proxyctl.settings import Settings
 
 ALIVE = ("RUNNING", "STARTING")
@@ -77,6 +77,10 @@ class ProcessService:
         except OSError:
             return ""
         return "\n".join(lines[-TAIL_LINES:])
+
+    def validate_command(self, slot: str) -> list[str]:
+        """See `service.Service`."""
+        return validate_in_place(self.settings, self.layout)
 
     def log_command(self, lines: int, *, follow: bool) -> list[str]:
         """See `service.Service`."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from proxyctl.exits import Exit, Failure
 from proxyctl.layout import Layout
 from proxyctl.programs import run
-from proxyctl.service import TAIL_LINES
+from proxyctl.service import TAIL_LINES, validate_in_place
 from proxyctl.settings import Settings
 
 UNITS = Path("/etc/systemd/system")
@@ -71,6 +71,10 @@ class SystemdService:
         """See `service.Service`."""
         lines = ["--lines", str(TAIL_LINES), "--output", "cat", "--since", f"@{int(since)}"]
         return run(["journalctl", "--unit", unit(slot), "--no-pager", *lines], check=False).stdout
+
+    def validate_command(self, slot: str) -> list[str]:
+        """See `service.Service`."""
+        return validate_in_place(self.settings, self.layout)
 
     def log_command(self, lines: int, *, follow: bool) -> list[str]:
         """See `service.Service`."""

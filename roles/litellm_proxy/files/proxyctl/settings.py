@@ -32,6 +32,7 @@ class Settings:
         stop_timeout: seconds that running requests get when it stops.
         drain_timeout: seconds that they get at a handover.
         environment: of an instance, by name.
+        image_validate: arguments of a container's shell that have LiteLLM judge its config, in compose mode.
         ca_bundle: PEM file of trusted certificates.
         upstreams: URLs of the APIs that requests go to.
         user: that instances run as.
@@ -52,6 +53,7 @@ class Settings:
     stop_timeout: float
     drain_timeout: float
     environment: Mapping[str, str]
+    image_validate: list[str]
     ca_bundle: str
     upstreams: list[str]
     user: str
