@@ -56,6 +56,20 @@ def test_check_finds_no_fault(host: Host, proxy: Proxy) -> None:
     assert any("last answer 200 at 20" in finding["text"] for finding in found)
 
 
+def test_check_tells_a_config_that_litellm_refuses(host: Host) -> None:
+    config = "/etc/litellm-proxy/current/config.yaml"
+    host.check_output(f"cp -p {config} /root/config.kept")
+    try:
+        # LiteLLM knows no such strategy
+        host.check_output(f"printf 'router_settings:\\n  routing_strategy: round-robin\\n' >> {config}")
+        (finding,) = [one for one in shown(host, "check", 6)["findings"] if one["what"] == "config"]
+        assert "is invalid: run site.yml" in finding["text"]
+        assert "round-robin" in finding["text"]
+    finally:
+        # into the same file, which is mounted in compose mode
+        host.check_output(f"cat /root/config.kept > {config}; rm /root/config.kept")
+
+
 def test_log(host: Host, proxy: Proxy) -> None:
     assert proxy.chat().status_code == 200
     wait_until(lambda: "event=granted" in host.check_output("litellm-proxyctl logs -n 50"))
