@@ -1,8 +1,10 @@
 """What `check` looks at."""
 
 import http.client
+import re
 import socket
 import ssl
+import subprocess
 import urllib.parse
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +22,8 @@ from proxyctl.settings import Settings
 OK, WARN, FAIL = "ok", "warn", "FAIL"
 UPSTREAM_SECONDS = 10
 REASON_LINES = 8
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+REFUSAL = "config validation failed"
 NOISE = (":WARNING:", ":CRITICAL:")
 """What LiteLLM logs of a config without its credentials, beside the reason."""
 STATES = {"active": OK, "draining": OK, "disabled": OK, "out": FAIL}
@@ -75,14 +79,23 @@ def config(instance: Instance) -> Finding:
     done = run(instance.service.validate_command(instance.layout.slot()), check=False)
     if done.returncode == 0:
         return Finding(OK, "config", f"generation {place.name} is valid (LiteLLM {manifest['version']})")
-    said = [
-        line
-        for line in instance.masked(f"{done.stdout}\n{done.stderr}").strip().splitlines()
-        if not any(noise in line for noise in NOISE)
-    ][-REASON_LINES:]
     return Finding(
-        FAIL, "config", "\n".join([f"generation {place.name} is invalid: run site.yml", *said]), Exit.CONFIG_INVALID
+        FAIL,
+        "config",
+        "\n".join([f"generation {place.name} is invalid: run site.yml", *_reason(instance, done)]),
+        Exit.CONFIG_INVALID,
     )
+
+
+def _reason(instance: Instance, done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What LiteLLM says of a config that it refuses, without what it logs beside that."""
+    lines = [
+        line
+        for line in COLOUR.sub("", instance.masked(f"{done.stdout}\n{done.stderr}")).strip().splitlines()
+        if not any(noise in line for noise in NOISE)
+    ]
+    begin = next((number for number, line in enumerate(lines) if REFUSAL in line), 0)
+    return lines[begin:][-REASON_LINES:]
 
 
 def service(instance: Instance) -> Finding:
