@@ -50,7 +50,7 @@ CASES: list[tuple[dict[str, Any], list[str]]] = [
     ({"litellm_proxy_version": "9.9.9"}, ["litellm_proxy_version is '9.9.9'", "no lock file", "1.108.11"]),
     ({"litellm_proxy_front": "nginx"}, ["litellm_proxy_front is 'nginx'", "gateway, none"]),
     ({"litellm_gateway_admin_networks": ["10.0.0.0/99"]}, ["litellm_gateway_admin_networks", "10.0.0.0/99"]),
-    ({"litellm_proxy_mode": "kubernetes"}, ["litellm_proxy_mode is 'kubernetes'", "systemd, process"]),
+    ({"litellm_proxy_mode": "kubernetes"}, ["litellm_proxy_mode is 'kubernetes'", "systemd, compose, process"]),
 ]
 
 
