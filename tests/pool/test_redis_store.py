@@ -531,6 +531,21 @@ def test_store_that_does_not_answer_is_away_within_two_seconds(server: Server) -
     run(test)
 
 
+def test_process_that_stood_still_does_not_blame_the_store(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears) as process:
+            asking = asyncio.create_task(process.take(claim("lease")))
+            for stalls in range(3):
+                for _ in range(stalls):  # up to where the command is on its way
+                    await asyncio.sleep(0)
+                time.sleep(1.5)
+            assert await asking is None
+            assert ears.connections == [True]
+
+    run(test)
+
+
 def test_store_that_comes_late_is_found(server: Server) -> None:
     server.kill()
 

@@ -80,10 +80,12 @@ def test_every_process_takes_part(proxies: list[Proxy]) -> None:
 
 
 def test_limits_hold_over_hosts_and_workers(proxies: list[Proxy], upstream: ControlClient) -> None:
+    outages = [proxy.journal().count("is away") for proxy in proxies]
     statuses = load(proxies, 150)
     seen = upstream.stats()
     print(json.dumps(seen["keys"], indent=1))
     assert statuses == [200] * 150
+    assert [proxy.journal().count("is away") for proxy in proxies] == outages, "Redis answered all the time"
     assert seen["total"]["refusals"] == 0
     assert most_in_flight(upstream) == SLOTS
 

@@ -46,6 +46,8 @@ RETURN_GRACE = 3.0
 """See `shared.SharedStore`."""
 AT_ONCE = 16
 """Commands under way; more wait within this process, where waiting is no sign of a store that is away."""
+LOOKS = 4
+"""Looks within the timeout: one that comes late is of a process that stood still, and says nothing of the store."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +90,10 @@ class RedisStore:
             pool = BlockingConnectionPool.from_url(
                 url,
                 max_connections=AT_ONCE + 2,  # the channel and the heartbeat have their own
-                timeout=timeout,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
+                # by the clock alone, which a process that stood still must not judge by: `_answered` comes first
+                timeout=10 * timeout,
+                socket_timeout=10 * timeout,
+                socket_connect_timeout=10 * timeout,
                 retry=Retry(NoBackoff(), 0),
                 protocol=2,
                 decode_responses=True,
@@ -457,12 +460,29 @@ class RedisStore:
             return await self._send(command())
 
     async def _send(self, command: Awaitable[T]) -> T:
+        asking = asyncio.ensure_future(command)
         try:
-            return await asyncio.wait_for(command, self._timeout)
-        except asyncio.TimeoutError:
-            raise self._went_away(f"no answer within {self._timeout:g} s") from None
+            if await self._answered(asking):
+                return asking.result()
         except (RedisError, OSError) as error:
             raise self._went_away(f"{type(error).__name__}: {error}") from None
+        finally:
+            if not asking.done():
+                asking.cancel()
+                await asyncio.wait({asking})
+        raise self._went_away(f"no answer within {self._timeout:g} s")
+
+    async def _answered(self, asking: "asyncio.Future[Any]") -> bool:
+        """Wait for the timeout at most, not counting the time in which this process itself stood still."""
+        part = self._timeout / LOOKS
+        looks = 0
+        for _ in range(4 * LOOKS):
+            began = time.monotonic()
+            await asyncio.wait({asking}, timeout=part)
+            looks += time.monotonic() - began < 2 * part
+            if asking.done() or looks == LOOKS:
+                break
+        return asking.done()
 
     def _went_away(self, trouble: str) -> StoreAway:
         """Take note that the store can not be used; the exception is the caller's to raise."""
