@@ -95,7 +95,7 @@ HELD_BY: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
     ),
     "Removal leaves": (
         ("molecule/default/tests_removed/test_removed.py::test_packages_of_the_system_stay",),
-        ("molecule/compose/tests_removed/test_removed.py::test_docker_and_foreign_files_stay",),
+        ("molecule/compose/tests_removed/test_removed.py::test_docker_stays",),
         ("molecule/process/tests_removed/test_removed.py::test_no_file_is_left",),
     ),
 }

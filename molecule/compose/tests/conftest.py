@@ -1,13 +1,12 @@
 """Fixtures of the compose scenario."""
 
-from collections.abc import Iterator
-
 import pytest
 from handover_support import ContainerSite
-from host_support import ContainerProxy, heal, simulator_control
+from host_support import ContainerProxy
+from pool_fixtures import pool, simulator
 from testinfra.host import Host
 
-from zai_simulator.control_client import ControlClient
+__all__ = ["pool", "proxy", "simulator", "site"]
 
 
 @pytest.fixture
@@ -18,16 +17,3 @@ def proxy(host: Host) -> ContainerProxy:
 @pytest.fixture(scope="session")
 def site() -> ContainerSite:
     return ContainerSite()
-
-
-@pytest.fixture(scope="session")
-def simulator() -> ControlClient:
-    return simulator_control()
-
-
-@pytest.fixture
-def pool(proxy: ContainerProxy, simulator: ControlClient) -> Iterator[ControlClient]:
-    """The simulator with every key healthy and all counts at zero, also afterwards."""
-    heal(proxy, simulator)
-    yield simulator
-    heal(proxy, simulator)

@@ -1,8 +1,24 @@
 """After playbooks/remove.yml the host is as before, but for system packages and what others put there."""
 
-import pytest
-from host_support import SECRETS, hosts_of
+from host_support import hosts_of
+from removed_service import (
+    test_foreign_file_stays,
+    test_no_secret_is_left,
+    test_nothing_listens_and_no_process_is_left,
+    test_path_is_gone,
+    test_units_are_gone,
+    test_user_is_gone,
+)
 from testinfra.host import Host
+
+__all__ = [
+    "test_foreign_file_stays",
+    "test_no_secret_is_left",
+    "test_nothing_listens_and_no_process_is_left",
+    "test_path_is_gone",
+    "test_units_are_gone",
+    "test_user_is_gone",
+]
 
 testinfra_hosts = hosts_of("litellm_proxy")
 
@@ -13,38 +29,5 @@ def test_no_container_image_or_network_is_left(host: Host) -> None:
     assert "litellm" not in host.check_output("docker network ls")
 
 
-def test_nothing_listens(host: Host) -> None:
-    assert not host.socket("tcp://4000").is_listening
-    assert "glm_pool" not in host.check_output("ps axww")
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "/opt/litellm-proxy",
-        "/var/lib/litellm-proxy",
-        "/run/litellm-proxy",
-        "/etc/litellm-proxy/generations",
-        "/etc/litellm-gateway",
-        "/usr/local/bin/litellm-proxyctl",
-        "/usr/local/lib/litellm-proxy",
-        "/etc/tmpfiles.d/litellm-proxy.conf",
-        "/etc/systemd/system/litellm-proxy.service",
-    ],
-)
-def test_path_is_gone(host: Host, path: str) -> None:
-    assert not host.file(path).exists
-
-
-def test_user_is_gone(host: Host) -> None:
-    assert not host.user("litellm-proxy").exists
-
-
-def test_docker_and_foreign_files_stay(host: Host) -> None:
+def test_docker_stays(host: Host) -> None:
     assert host.service("docker").is_running
-    assert host.file("/etc/litellm-proxy/foreign.conf").content_string == "not the role's\n"
-
-
-def test_no_secret_is_left(host: Host) -> None:
-    for secret in SECRETS:
-        assert host.run("grep -rlIsF -e %s /etc /opt /root /srv /tmp /var", secret).stdout == ""

@@ -23,15 +23,8 @@ class ProcessService:
 
     def start(self, slot: str, *, fresh: bool = False) -> None:
         """See `service.Service`."""
-        # starts the supervisor in the way that this host has for it
-        command = self._directory / "start"
-        if self._supervisor_answers():
-            pass
-        elif command.exists():
-            run([str(command)])
-        else:
-            surroundings = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": str(self.settings.home / "state")}
-            run([str(self._programs / "supervisord"), *self._options], environment=surroundings)
+        if not self._supervisor_answers():
+            run([str(self._directory / "start")])  # in the way that this host has for it
         if self._state()[0] not in ALIVE:
             # it answers after the first seconds of the instance, which `watch` judges
             self._control("start", self._program(), check=False)
