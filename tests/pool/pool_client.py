@@ -216,10 +216,11 @@ def seconds_until(entry: Mapping[str, Any]) -> float:
 
 
 class PoolClient:
-    """A client of one proxy with the master key."""
+    """A client of one proxy, with the master key unless another is given."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str = MASTER_KEY) -> None:
         self.url = url
+        self._key = key
         self._netloc = urllib.parse.urlsplit(url).netloc
 
     def send(
@@ -243,9 +244,7 @@ class PoolClient:
         self, api: Api, path: str, body: bytes, headers: Mapping[str, str] | None = None, timeout: float = 60
     ) -> Open:
         connection = http.client.HTTPConnection(self._netloc, timeout=timeout)
-        all_headers = {"Authorization": f"Bearer {MASTER_KEY}", "Content-Type": "application/json"} | dict(
-            headers or {}
-        )
+        all_headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"} | dict(headers or {})
         connection.request("POST", path, body, all_headers)
         return Open(api, connection)
 

@@ -19,6 +19,8 @@ from typing import Any
 import jinja2
 import role_settings
 import yaml
+from litellm_proxy_clients import document as clients
+from litellm_proxy_clients import faults as client_faults
 from litellm_proxy_config import config, credentials
 
 from tests.pool.pool_client import APIS, MODEL, PoolClient, Status, wait_until
@@ -102,19 +104,29 @@ class PoolServer:
         self.directory = directory
         self.log = directory / "log"
         self.state_file = (shared or directory) / "pool-state.json"
+        self.usage_file = (shared or directory) / "usage.sqlite3"
+        self.clients_file = (shared or directory) / "clients.json"
         self.secrets = list(credentials(settings).values())
         self.port = free_port()
         self.client = PoolClient(f"http://127.0.0.1:{self.port}")
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         content = config(
             settings, role_settings.ENDPOINTS, str(self.state_file), str(shared / "pool.sqlite3") if shared else ""
         )
         (directory / "config.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+        self.write_clients(settings)
         (directory / "credentials").mkdir(exist_ok=True)
         (directory / "credentials/litellm-proxy.json").write_text(json.dumps(credentials(settings)))
         with suppress(FileExistsError):
             (directory / "plugins").symlink_to(PLUGINS)
+
+    def write_clients(self, settings: Mapping[str, Any]) -> None:
+        """Replace the clients' file, as playbooks/client_keys.yml does."""
+        assert client_faults(settings) == []
+        new = self.clients_file.with_suffix(".new")
+        new.write_text(json.dumps(clients(settings)))
+        new.replace(self.clients_file)
 
     @property
     def pid(self) -> int:
@@ -125,13 +137,13 @@ class PoolServer:
         """Start as the unit does, and by default wait until it answers."""
         command = ["-m", "glm_pool.launch", "--config", "config.yaml", "--host", "127.0.0.1", "--port", str(self.port)]
         environment = self._environment()
-        if self._settings["litellm_proxy_num_workers"] > 1:
-            command += ["--num-workers", str(self._settings["litellm_proxy_num_workers"])]
+        if self.settings["litellm_proxy_num_workers"] > 1:
+            command += ["--num-workers", str(self.settings["litellm_proxy_num_workers"])]
             environment["PROMETHEUS_MULTIPROC_DIR"] = str(self.directory / "metrics")
             (self.directory / "metrics").mkdir(exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [litellm_python(self._settings["litellm_proxy_version"]), "-P", *command],
+                [litellm_python(self.settings["litellm_proxy_version"]), "-P", *command],
                 cwd=self.directory, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True,
             )  # fmt: skip
@@ -183,9 +195,11 @@ class PoolServer:
         """The unit's environment, nothing of this process's own."""
         variables = {
             **role_settings.DEFAULTS,
-            **self._settings,
+            **self.settings,
             "litellm_proxy_stop_timeout": 5,
             "litellm_proxy_ca_bundle": "/etc/ssl/certs/ca-certificates.crt",
+            "__litellm_proxy_clients_file": str(self.clients_file),
+            "__litellm_proxy_usage_file": str(self.usage_file),
             "__litellm_proxy_plugins_dir": str(self.directory),
             "__litellm_proxy_plugin_hash": "plugins",
         }

@@ -13,7 +13,10 @@ from typing import Any, ParamSpec
 import pytest
 from role_settings import KEY_A, KEY_B, KEY_C
 
+from glm_pool.access import Access
+from glm_pool.clients import Client, ClientsFile, Directory
 from glm_pool.clock import Clock
+from glm_pool.ledger import Ledger
 from glm_pool.settings import Key, Pool, Settings
 
 PATIENCE = 10.0
@@ -95,8 +98,28 @@ def settings(*keys: Key, pools: tuple[Pool, ...] = (Pool("glm-pool", "glm-5.3"),
     return Settings(pools, keys, **options)
 
 
+class Clients(ClientsFile):
+    """Stands for the file; a test may set another content."""
+
+    def __init__(self, *clients: Client, **fields: Any) -> None:
+        super().__init__(None)
+        self.directory = Directory(clients, **fields)
+
+    def read(self) -> Directory:
+        return self.directory
+
+
+def make_access(*clients: Client, clock: Clock | None = None, ledger: Ledger | None = None, **fields: Any) -> Access:
+    """Access for these clients; nothing is on the disk."""
+    return Access(Clients(*clients, **fields), ledger or Ledger(None, clock), lambda model: None, clock)
+
+
 class ProxyException(Exception):
     """Stands for LiteLLM's."""
+
+    def __init__(self, message: str, type: str = "", param: str = "", code: int = 0) -> None:
+        super().__init__(message)
+        self.type, self.param, self.code = type, param, code
 
 
 OWNED = {"api_base", "api_key", "cooldown_time", "id", "litellm_metadata", "litellm_session_id", "litellm_trace_id"}
@@ -123,7 +146,9 @@ def plug_in(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
         "litellm.proxy.auth": {},
         "litellm.proxy.auth.auth_utils": {"_BANNED_REQUEST_BODY_PARAMS": REFUSED},
         "litellm.proxy._types": {
-            "LitellmUserRoles": type("LitellmUserRoles", (), {"PROXY_ADMIN": "proxy_admin"}),
+            "LitellmUserRoles": type(
+                "LitellmUserRoles", (), {"PROXY_ADMIN": "proxy_admin", "INTERNAL_USER": "internal_user"}
+            ),
             "ProxyException": ProxyException,
             "UserAPIKeyAuth": dict,
         },

@@ -38,6 +38,7 @@ def settings(**changes: object) -> dict[str, Any]:
         "litellm_proxy_home": "/opt/litellm-proxy",
         "litellm_proxy_config_dir": "/etc/litellm-proxy",
         "litellm_proxy_image_tag": "v1.108.11",
+        "litellm_proxy_master_key_answers": True,
         "litellm_proxy_front": "none" if changes.get("mode") == "process" else "gateway",
     }
     found["litellm_proxy_master_key"] = MASTER_KEY

@@ -36,7 +36,7 @@ def test_default_is_the_one_of_the_role(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY_OPTION)
 def test_every_option_has_a_type_and_a_description_of_one_to_three_sentences(name: str) -> None:
     option = EVERY_OPTION[name]
-    assert option["type"] in {"str", "int", "bool", "path", "dict", "list"}
+    assert option["type"] in {"str", "int", "bool", "path", "dict", "list", "float"}
     assert option["type"] != "list" or option["elements"] in {"str", "int", "dict"}
     assert option["description"].endswith(".")
     assert 1 <= len(re.findall(r"\.(?:\s|$)", option["description"])) <= 3
@@ -50,6 +50,7 @@ def test_ansible_does_not_judge_before_the_validator(name: str) -> None:
 def test_secrets_are_marked() -> None:
     secrets = {name for name, option in EVERY_OPTION.items() if option.get("no_log")}
     assert secrets == {
+        "litellm_proxy_client_keys.key",
         "litellm_proxy_generations_password",
         "litellm_proxy_master_key",
         "litellm_proxy_redis_url",

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
-from pool_parts import VALUES, FakeClock, in_loop, key, plug_in, settings
+from pool_parts import VALUES, FakeClock, in_loop, key, make_access, plug_in, settings
 from prometheus_client import REGISTRY
 from role_settings import MASTER_KEY
 
@@ -29,7 +29,7 @@ class Desk:
         pools = (Pool("glm-pool", "glm-5.3"), Pool("flash", "glm-5.3-flash"))
         self.pool = KeyPool(settings(*keys, pools=pools, queue_size=7, queue_timeout=8.0), clock=self.clock)
         before = set(REGISTRY._collector_to_names)
-        transport = httpx.ASGITransport(endpoints.make_application(self.pool))
+        transport = httpx.ASGITransport(endpoints.make_application(self.pool, make_access()))
         self.registered = set(REGISTRY._collector_to_names) - before
         self.client = httpx.AsyncClient(transport=transport, base_url="http://proxy")
 

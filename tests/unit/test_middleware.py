@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from pool_parts import in_loop, plug_in, until
+from pool_parts import in_loop, make_access, plug_in, until
+from role_settings import MASTER_KEY
 
 from glm_pool import body_limit
 from glm_pool.client_errors import ClientError
@@ -28,7 +29,8 @@ class Server:
 
     def __init__(self, *parts: bytes, path: str = CHAT, method: str = "POST", headers: Any = ()) -> None:
         parts = parts or (b"{}",)
-        self.scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+        headers = [(b"x-litellm-api-key", MASTER_KEY.encode()), *headers]
+        self.scope = {"type": "http", "method": method, "path": path, "headers": headers}
         self.sent: list[Message] = []
         self._parts = [
             {"type": "http.request", "body": part, "more_body": number < len(parts)}
@@ -99,7 +101,9 @@ class App:
     @property
     def received(self) -> dict[str, str]:
         """The headers that reach LiteLLM."""
-        return {name.decode(): value.decode() for name, value in self.scopes[-1]["headers"]}
+        found = {name.decode(): value.decode() for name, value in self.scopes[-1]["headers"]}
+        assert found.pop("x-litellm-api-key") == MASTER_KEY
+        return found
 
 
 class Pooled(App):
@@ -151,13 +155,14 @@ class Stream:
 
 @pytest.fixture
 def middleware(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.setenv("LITELLM_MASTER_KEY", MASTER_KEY)
     module = plug_in("middleware", monkeypatch)
     monkeypatch.setattr(module, "GOODBYE_SECONDS", 0.05)
     return module
 
 
 def wrap(middleware: ModuleType, app: Any, pages: Any = None) -> Application:
-    wrapped: Application = middleware.PoolMiddleware(app, pages)
+    wrapped: Application = middleware.PoolMiddleware(app, pages, make_access())
     return wrapped
 
 

@@ -9,7 +9,17 @@ from typing import Any
 
 import httpx
 import pytest
-from pool_parts import ANTHROPIC_BASE, OPENAI_BASE, VALUES, in_loop, key, settings, turns, until
+from pool_parts import (
+    ANTHROPIC_BASE,
+    OPENAI_BASE,
+    VALUES,
+    in_loop,
+    key,
+    make_access,
+    settings,
+    turns,
+    until,
+)
 from prometheus_client import REGISTRY
 
 from glm_pool import pool as pool_module
@@ -142,7 +152,8 @@ class Rig:
         options.setdefault("pools", (Pool("glm-pool", "glm-5.3"), Pool("my/pool ü", "glm-5.3")))
         self.pool = KeyPool(settings(*keys, **options))
         self.upstream, self.direct = Upstream(), Upstream()
-        self.transport = PoolTransport(lambda: self.pool, self.upstream, self.direct, Masker(VALUES.values()))
+        masker, self.access = Masker(VALUES.values()), make_access()
+        self.transport = PoolTransport(lambda: self.pool, self.upstream, self.direct, masker, self.access)
         self.client = httpx.AsyncClient(transport=self.transport)
         self.state = RequestState()
 
@@ -892,7 +903,7 @@ def test_answer_that_breaks_off_is_logged_without_the_keys_value(caplog: pytest.
 def masking(step: Step) -> tuple[httpx.AsyncClient, Upstream]:
     upstream = Upstream()
     upstream.script = [step]
-    return httpx.AsyncClient(transport=MaskingTransport(upstream, Masker(VALUES.values()))), upstream
+    return httpx.AsyncClient(transport=MaskingTransport(upstream, Masker(VALUES.values()), {})), upstream
 
 
 @in_loop

@@ -28,12 +28,14 @@ class ClientError:
         code: Z.AI's code or the pool's own word.
         message: without any secret.
         retry_after: seconds; None when trying again does not help by itself.
+        retry: whether the client's program should try again by itself.
     """
 
     status: int
     code: str
     message: str
     retry_after: int | None = None
+    retry: bool = True
 
     def document(self, api: str) -> dict[str, Any]:
         """The body in the format of an API, `openai` or `anthropic`."""
@@ -57,6 +59,8 @@ class ClientError:
         headers = {"content-type": "application/json"}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
+        if not self.retry:
+            headers["x-should-retry"] = "false"  # the SDKs go by it
         return headers
 
 

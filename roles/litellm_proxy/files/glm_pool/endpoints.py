@@ -8,7 +8,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from glm_pool import metrics
-from glm_pool.auth import is_master_key
+from glm_pool.access import Access
+from glm_pool.master_key import is_master_key
 from glm_pool.pool import KeyPool
 from glm_pool.status import snapshot, status
 
@@ -20,13 +21,13 @@ def is_ours(path: str) -> bool:
     return path.startswith(PATHS)
 
 
-def make_application(pool: KeyPool) -> Starlette:
+def make_application(pool: KeyPool, access: Access) -> Starlette:
     """The ASGI application that serves `PATHS`."""
     gauges = metrics.KeyGauges(lambda: snapshot(pool))
 
     async def show_status(_: Request) -> Response:
         await pool.start()
-        return JSONResponse(status(pool))
+        return JSONResponse({**status(pool), "clients": access.status()})
 
     async def show_metrics(_: Request) -> Response:
         await pool.start()

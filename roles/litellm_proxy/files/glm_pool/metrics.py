@@ -10,6 +10,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from glm_pool.tokens import Tokens
+
 STATES = ("active", "cooling", "probing", "parked", "out", "draining", "disabled")
 
 ANSWERS = Counter("litellm_pool_answers", "Answers of the upstream", ["key", "model"])
@@ -22,6 +24,10 @@ WAIT = Histogram(
     buckets=(0.001, 0.01, 0.1, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300),
 )
 WAITING = Gauge("litellm_pool_waiting", "Requests that wait for a key", ["pool"], multiprocess_mode="livesum")
+
+CLIENT_REQUESTS = Counter("litellm_pool_client_requests", "Requests by client", ["client", "pool", "status"])
+CLIENT_TOKENS = Counter("litellm_pool_client_tokens", "Tokens by client", ["client", "pool", "kind"])
+CLIENT_COST = Counter("litellm_pool_client_cost_usd", "USD by client", ["client", "pool"])
 
 Snapshot = dict[str, Any]
 """The status, as `status.snapshot` makes it."""
@@ -60,6 +66,16 @@ class KeyGauges(Collector):
                 state.add_metric([key["name"], name], 1 if key["state"] == name else 0)
             until.add_metric([key["name"]], key["until_timestamp"] or 0)
         yield from (in_flight, slots, state, until)
+
+
+def count_client(client: str, pool: str, status: int, tokens: Tokens, usd: float) -> None:
+    """Count a request that has ended."""
+    CLIENT_REQUESTS.labels(client, pool, str(status)).inc()
+    for kind, number in (("input", tokens.input), ("cached", tokens.cached), ("output", tokens.output)):
+        if number:
+            CLIENT_TOKENS.labels(client, pool, kind).inc(number)
+    if usd:
+        CLIENT_COST.labels(client, pool).inc(usd)
 
 
 def in_several_processes() -> bool:

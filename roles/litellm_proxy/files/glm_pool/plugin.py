@@ -15,12 +15,14 @@ import yaml
 from litellm.llms.custom_httpx.http_handler import AsyncHTTPHandler
 from litellm.proxy import proxy_server
 
-from glm_pool.auth import MASTER_KEY_VARIABLE
+from glm_pool import names
+from glm_pool.access import Access, SharedSpending, the_access
 from glm_pool.endpoints import make_application
 from glm_pool.masking import Masker, mask_logs
+from glm_pool.master_key import MASTER_KEY_VARIABLE
 from glm_pool.middleware import PoolMiddleware
 from glm_pool.pool import KeyPool
-from glm_pool.settings import Settings, parse
+from glm_pool.settings import REFERENCE, Settings, parse
 from glm_pool.shared import SharedStore
 from glm_pool.transport import MaskingTransport, PoolTransport
 
@@ -38,26 +40,55 @@ def install() -> KeyPool | None:
         RuntimeError: a key's value is missing in the environment.
     """
     config = yaml.safe_load(Path(proxy_server.user_config_file_path).read_text())
+    names.learn(config)
+    access = the_access()
     section = config.get(SECTION)
     settings = parse(section, os.environ) if section else None
     masker = Masker(_secrets(settings))
     _set_up_log()
     mask_logs(masker)
     if settings is None:
-        _replace_transport(lambda direct: MaskingTransport(direct, masker))
-        _wrap_application(lambda app: PoolMiddleware(app, None))
+        keys = _keys_by_value(config)
+        _replace_transport(lambda direct: MaskingTransport(direct, masker, keys))
+        _wrap_application(lambda app: PoolMiddleware(app, None, access))
+        atexit.register(access.ledger.close)
         return None
     _require_values(settings)
     pool = KeyPool(settings, _store(settings), int(os.environ.get(WORKERS_VARIABLE, "1")))
+    _share(access, pool)
     upstream = httpx.AsyncHTTPTransport(
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=30)
     )
-    _replace_transport(lambda direct: PoolTransport(lambda: pool, upstream, direct, masker))
-    _wrap_application(lambda app: PoolMiddleware(app, make_application(pool)))
+    _replace_transport(lambda direct: PoolTransport(lambda: pool, upstream, direct, masker, access))
+    _wrap_application(lambda app: PoolMiddleware(app, make_application(pool, access), access))
     atexit.register(pool.save_now)
+    atexit.register(access.ledger.close)
     with contextlib.suppress(RuntimeError):  # no event loop where LiteLLM only checks the file
         pool.start_soon()
     return pool
+
+
+def _share(access: Access, pool: KeyPool) -> None:
+    """Let limits and budgets of clients hold for all processes."""
+    if pool.store is None:
+        return
+    spending: SharedSpending | None = None
+    if pool.settings.redis_url:
+        from glm_pool.redis_store import RedisStore
+
+        spending = pool.store if isinstance(pool.store, RedisStore) else None
+    access.share(pool.store, pool.start, spending)
+    pool.on_return.append(access.tell_all)
+
+
+def _keys_by_value(config: dict[str, Any]) -> dict[str, str]:
+    """Names of the keys that LiteLLM itself chooses from, by value."""
+    found = {}
+    for entry in config.get("model_list") or ():
+        reference, name = str(entry["litellm_params"].get("api_key")), entry.get("model_info", {}).get("key")
+        if name and (value := os.environ.get(reference.removeprefix(REFERENCE))):
+            found[value] = str(name)
+    return found
 
 
 def _secrets(settings: Settings | None) -> list[str]:

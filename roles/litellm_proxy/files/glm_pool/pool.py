@@ -5,7 +5,7 @@ import gc
 import logging
 import time
 import uuid
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ class KeyPool:
         self._starting: asyncio.Future[None] | None = None
         self._names: dict[int, str] = {}
         self._giving: set[int] = set()  # leases on their way back to the store
+        self.on_return: list[Callable[[], None]] = []  # called when the store answers (again)
         for pool in settings.pools:
             metrics.WAITING.labels(pool.name).set(0)
 
@@ -293,6 +294,8 @@ class KeyPool:
             loop.call_later(self._limits.connection_changed() + 0.01, self._shares_changed)
         if connected and self.store:
             self._spawn(self._read_store(self.store))
+            for call in self.on_return:
+                call()
         self._shares_changed()
 
     def _shares_changed(self) -> None:

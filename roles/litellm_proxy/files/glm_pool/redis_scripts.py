@@ -177,3 +177,15 @@ end
 redis.call('PUBLISH', prefix .. 'events', cjson.encode({by = process, health = name, record = record}))
 """
 )
+
+SPENT = """
+-- arguments: key, host, tokens, USD
+local told = redis.call('HGET', ARGV[1], ARGV[2])
+local tokens = told and tonumber(string.match(told, '^%d+')) or -1
+if tonumber(ARGV[3]) > tokens then
+  redis.call('HSET', ARGV[1], ARGV[2], ARGV[3] .. ' ' .. ARGV[4])
+  redis.call('EXPIRE', ARGV[1], 70 * 86400)
+end
+return 1
+"""
+"""Say what a client used on a host in a month."""

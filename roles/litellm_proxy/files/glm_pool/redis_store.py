@@ -10,6 +10,7 @@ Keys, each behind the prefix (a Redis Cluster is not supported: a script touches
     waiting:METER   hash: process, since when a request of it waits and when it said so
     health          hash: name, {"by": process, "record": …}
     epoch           made anew when Redis lost its data
+    spent:MONTH:CLIENT  hash: host, tokens and USD that the client used there
     events          channel: slots that were taken and given, health records
 
 Moments are milliseconds of Redis's clock, but for the arrival of requests.
@@ -33,6 +34,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from glm_pool import redis_scripts
+from glm_pool.ledger import Spent
 from glm_pool.limits import WINDOW
 from glm_pool.shared import Claim, Listener, Refused, StoreAway
 
@@ -61,7 +63,7 @@ class _Hold:
 class RedisStore:
     """Implements `shared.SharedStore`; usable within one event loop.
 
-    Two methods go beyond the protocol: `adopt` and `queued`.
+    Implements `access.SharedSpending` as well.
 
     Args:
         url: redis://, rediss:// or unix://; may hold user and password. Certificates are checked against the
@@ -106,6 +108,7 @@ class RedisStore:
         self._beat = self._redis.register_script(redis_scripts.BEAT)
         self._leave = self._redis.register_script(redis_scripts.LEAVE)
         self._write = self._redis.register_script(redis_scripts.HEALTH)
+        self._tell_spent = self._redis.register_script(redis_scripts.SPENT)
         self._prefix = prefix
         self._process = secrets.token_hex(6)
         self._lease_seconds = lease_seconds
@@ -217,6 +220,21 @@ class RedisStore:
             self._queued.pop(meter, None)
         else:
             self._queued[meter] = arrived
+
+    async def tell_spent(self, month: str, client: str, host: str, spent: Spent) -> None:
+        """See `access.SharedSpending`; what is told may not fall, as processes of one host may overtake each other."""
+        key = f"{self._prefix}spent:{month}:{client}"
+        await self._call(lambda: self._tell_spent(args=[key, host, spent.tokens, repr(spent.cost)]))
+
+    async def spent_elsewhere(self, month: str, client: str, host: str) -> Spent:
+        """See `access.SharedSpending`."""
+        told = await self._call(lambda: self._redis.hgetall(f"{self._prefix}spent:{month}:{client}"))
+        found = Spent()
+        for name, text in told.items():
+            if name != host:
+                tokens, usd = str(text).split()
+                found += Spent(int(tokens), float(usd))
+        return found
 
     # Leases ------------------------------------------------------------------------------------------------------
 

@@ -3,10 +3,14 @@
 import asyncio
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from glm_pool.client_errors import ClientError
 from glm_pool.faults import Fault
+from glm_pool.tokens import StreamedTokens, Tokens
+
+if TYPE_CHECKING:
+    from glm_pool.access import Visit
 
 
 class Closable(Protocol):
@@ -29,6 +33,12 @@ class RequestState:
         ended: the error by which each pool has ended the request, by the pool's name.
         works: tasks that wait for a key or for the upstream.
         streams: answers that are being read.
+        visit: the client's, once it was let in.
+        pool: name of the pool that was asked for, where that is known.
+        answered: name of the key and upstream model that answered; empty for none.
+        tokens: what whole answers used.
+        meters: what streamed answers use.
+        broken: an answer broke off.
     """
 
     session: str | None = None
@@ -39,6 +49,17 @@ class RequestState:
     ended: dict[str, ClientError] = field(default_factory=dict)
     works: "set[asyncio.Task[object]]" = field(default_factory=set)
     streams: set[Closable] = field(default_factory=set)
+    visit: "Visit | None" = None
+    pool: str = ""
+    answered: tuple[str, str] = ("", "")
+    tokens: Tokens = field(default_factory=Tokens)
+    meters: list[StreamedTokens] = field(default_factory=list)
+    broken: bool = False
+
+    @property
+    def used(self) -> Tokens:
+        """What the request used until now."""
+        return sum((meter.used() for meter in self.meters), self.tokens)
 
     def abandon(self) -> None:
         """Leave every queue and give back every slot: the request is over."""

@@ -11,6 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from litellm.integrations.custom_logger import CustomLogger
+from starlette.exceptions import HTTPException
+
+from glm_pool.access import the_access
+from glm_pool.names import pool_of
+from glm_pool.request_state import current
 
 logger = logging.getLogger("LiteLLM Router")
 
@@ -27,9 +32,14 @@ class PoolRouter(CustomLogger):
     async def async_pre_call_hook(
         self, user_api_key_dict: object, cache: object, data: dict[str, Any], call_type: str
     ) -> dict[str, Any]:
-        """Resolve a wildcard alias to its pool: LiteLLM never cools deployments behind a wildcard."""
+        """Resolve a wildcard alias to its pool: LiteLLM never cools deployments behind a wildcard.
+
+        Raises:
+            HTTPException: 403, the client may not use the pool.
+        """
         model = data.get("model")
         if isinstance(model, str):
+            _require_access(model)
             data["model"] = _pool_of(model) or model
         return data
 
@@ -66,6 +76,17 @@ class PoolRouter(CustomLogger):
                 getattr(exception, "status_code", "-"),
                 type(exception).__name__,
             )
+
+
+def _require_access(model: str) -> None:
+    """The transport below LiteLLM does so as well, where it is the pool that chooses the keys."""
+    state, pool = current(), pool_of(model)
+    if pool is None or state.visit is None:
+        return
+    state.pool = pool
+    if refusal := the_access().refusal(state.visit.client, pool):
+        state.error = refusal
+        raise HTTPException(refusal.status, refusal.message)
 
 
 def _info(deployment: Deployment) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from glm_pool.masking import Masker
 from glm_pool.pool import MAKE_WAY_SECONDS, KeyPool
 from glm_pool.request_state import RequestState
 from glm_pool.tickets import Lease
+from glm_pool.tokens import StreamedTokens
 
 TAIL_SECONDS = 0.25
 """How long the upstream may take to close a stream after its last event."""
@@ -33,6 +34,7 @@ class PooledStream(httpx.AsyncByteStream):
         state: RequestState,
         masker: Masker,
         clock: Clock,
+        meter: StreamedTokens,
     ) -> None:
         self._pool = pool
         self._lease = lease
@@ -41,6 +43,7 @@ class PooledStream(httpx.AsyncByteStream):
         self._state = state
         self._masker = masker
         self._clock = clock
+        self._meter = meter
         self._events = sse.Events()
         self._parts = upstream.aiter_bytes()
         self._head: list[bytes] = []
@@ -56,10 +59,12 @@ class PooledStream(httpx.AsyncByteStream):
                 if fault := self._fault_in(event):
                     return fault
                 self._head.append(event)
+                self._meter.feed(event)
                 self._ended = self._ended or sse.ends(event)
             if any(sse.has_content(event) for event in self._head):
                 self._pool.answered(self._lease)
                 self._state.streams.add(self)
+                self._state.meters.append(self._meter)
                 if self._ended:
                     await self._drain()
                 return None
@@ -113,6 +118,7 @@ class PooledStream(httpx.AsyncByteStream):
                 return [], fault
             if sse.ends(rest):
                 self._ended = True
+                self._meter.feed(rest)
                 return [rest + b"\n\n"], None
             return [], faults.connection("the upstream closed the stream too early")
         except httpx.TimeoutException as error:
@@ -128,6 +134,7 @@ class PooledStream(httpx.AsyncByteStream):
             if fault := self._fault_in(event):
                 return events, fault
             events.append(event)
+            self._meter.feed(event)
             self._ended = self._ended or sse.ends(event)
         if self._ended:
             await self._drain()
@@ -155,6 +162,7 @@ class PooledStream(httpx.AsyncByteStream):
 
     def _report(self, fault: Fault) -> bytes:
         self._pool.failed(self._lease, fault)
+        self._state.broken = True
         logger.warning(
             "event=broken_off pool=%s key=%s code=%s",
             self._lease.ticket.pool,
@@ -167,15 +175,17 @@ class PooledStream(httpx.AsyncByteStream):
 class MaskedStream(httpx.AsyncByteStream):
     """The events of an answer without secrets."""
 
-    def __init__(self, answer: httpx.Response, masker: Masker) -> None:
+    def __init__(self, answer: httpx.Response, masker: Masker, meter: StreamedTokens) -> None:
         self._answer = answer
         self._masker = masker
+        self._meter = meter
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Whole events, as a secret may be cut in two otherwise."""
         events = sse.Events()
         async for part in self._answer.aiter_bytes():
             for event in events.feed(part):
+                self._meter.feed(event)
                 yield self._masker.data(event)
         yield self._masker.data(events.rest())
 

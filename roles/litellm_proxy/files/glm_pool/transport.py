@@ -5,15 +5,17 @@ resolved, so that nothing is sent anywhere should this transport ever be missing
 """
 
 import asyncio
+import contextlib
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from urllib.parse import unquote
 
 import httpx
 
 from glm_pool import client_errors, faults
+from glm_pool.access import Access
 from glm_pool.client_errors import ClientError
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault, Kind
@@ -23,6 +25,7 @@ from glm_pool.request_state import RequestState, current
 from glm_pool.settings import Key
 from glm_pool.streams import MaskedStream, PooledStream, words
 from glm_pool.tickets import Lease, Reason, Refusal
+from glm_pool.tokens import StreamedTokens, of_answer
 
 HOST = "glm-pool.invalid"
 CONNECT_SECONDS = 10.0
@@ -62,6 +65,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         upstream: sends to the upstream.
         direct: sends everything else.
         masker: knows the keys' values.
+        access: knows what clients may use.
         clock: the time.
     """
 
@@ -71,12 +75,14 @@ class PoolTransport(httpx.AsyncBaseTransport):
         upstream: httpx.AsyncBaseTransport,
         direct: httpx.AsyncBaseTransport,
         masker: Masker,
+        access: Access,
         clock: Clock | None = None,
     ) -> None:
         self._pool = pool
         self._upstream = upstream
         self._direct = direct
         self._masker = masker
+        self._access = access
         self._clock = clock or Clock()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -103,6 +109,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
     async def _serve(self, request: httpx.Request, body: bytes, target: Target, state: RequestState) -> httpx.Response:
         pool = self._pool()
         await pool.start()
+        state.pool = target.pool
+        if state.visit and (refused := self._access.refusal(state.visit.client, target.pool)):
+            return self._end(refused, target, state)
         if target.pool in state.ended:  # LiteLLM tries again with a request that it changed: the answer stands
             return self._end(state.ended[target.pool], target, state)
         ticket = pool.ticket(target.pool, state.tried, state.session)
@@ -142,7 +151,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
             sent = self._addressed(lease.lane.key.settings, request, body, target, pool.settings.request_timeout)
             upstream = await self._upstream.handle_async_request(sent)
             upstream.request = sent
-            outcome = await self._read(pool, lease, upstream, target, state)
+            outcome = await self._read(pool, lease, upstream, target, state, len(body))
         except httpx.TimeoutException as error:
             outcome = faults.connection(words(error), timeout=True)
         except httpx.HTTPError as error:
@@ -159,12 +168,21 @@ class PoolTransport(httpx.AsyncBaseTransport):
         return outcome
 
     async def _read(
-        self, pool: KeyPool, lease: Lease, upstream: httpx.Response, target: Target, state: RequestState
+        self,
+        pool: KeyPool,
+        lease: Lease,
+        upstream: httpx.Response,
+        target: Target,
+        state: RequestState,
+        request_bytes: int,
     ) -> httpx.Response | Fault:
         kind = upstream.headers.get("content-type", "")
         if upstream.status_code == 200 and kind.startswith("text/event-stream"):
-            stream = PooledStream(pool, lease, upstream, target.api, state, self._masker, self._clock)
+            meter = StreamedTokens(request_bytes)
+            stream = PooledStream(pool, lease, upstream, target.api, state, self._masker, self._clock, meter)
             fault = await stream.open()
+            if fault is None:
+                state.answered = lease.lane.key.name, lease.lane.model
             return fault or httpx.Response(200, headers=_returned(upstream), stream=stream)
         if upstream.status_code != 200:
             content = b""
@@ -174,13 +192,17 @@ class PoolTransport(httpx.AsyncBaseTransport):
                     break
             return faults.from_answer(upstream.status_code, content, self._clock.wall())
         content = await upstream.aread()
+        document = None
         try:
-            fault = faults.from_success(json.loads(content), self._clock.wall())
+            document = json.loads(content)
+            fault = faults.from_success(document, self._clock.wall())
         except ValueError:
             fault = Fault(Kind.SERVER, "no_json", 502, "the upstream's answer is no JSON")
         if fault:
             return fault
         pool.answered(lease)
+        state.answered = lease.lane.key.name, lease.lane.model
+        state.tokens += of_answer(document)
         await pool.hand_on(lease)
         return httpx.Response(200, headers=_returned(upstream), content=content)
 
@@ -211,22 +233,38 @@ class MaskingTransport(httpx.AsyncBaseTransport):
     Args:
         direct: sends.
         masker: knows the secrets.
+        keys: names of the keys by value.
     """
 
-    def __init__(self, direct: httpx.AsyncBaseTransport, masker: Masker) -> None:
+    def __init__(self, direct: httpx.AsyncBaseTransport, masker: Masker, keys: Mapping[str, str]) -> None:
         self._direct = direct
         self._masker = masker
+        self._keys = keys
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Answer one request of LiteLLM."""
+        state = current()
+        body = await request.aread()
         answer = await self._direct.handle_async_request(request)
+        if answer.status_code == 200:
+            state.answered = self._key_of(request), _model_of(body)
         headers = [(n, v) for n, v in answer.headers.multi_items() if n not in ("content-length", "content-encoding")]
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            stream = MaskedStream(answer, self._masker)
+            meter = StreamedTokens(len(body))
+            if answer.status_code == 200:
+                state.meters.append(meter)
+            stream = MaskedStream(answer, self._masker, meter)
             return httpx.Response(answer.status_code, headers=headers, stream=stream)
         content = self._masker.data(await answer.aread())
         await answer.aclose()
+        if answer.status_code == 200:
+            with contextlib.suppress(ValueError):
+                state.tokens += of_answer(json.loads(content))
         return httpx.Response(answer.status_code, headers=headers, content=content)
+
+    def _key_of(self, request: httpx.Request) -> str:
+        presented = request.headers.get("authorization", "").removeprefix("Bearer ")
+        return self._keys.get(presented) or self._keys.get(request.headers.get("x-api-key", ""), "")
 
     async def aclose(self) -> None:
         """Close what sends."""
@@ -235,3 +273,12 @@ class MaskingTransport(httpx.AsyncBaseTransport):
 
 def _returned(upstream: httpx.Response) -> dict[str, str]:
     return {name: value for name, value in upstream.headers.items() if name.lower() in RETURNED}
+
+
+def _model_of(body: bytes) -> str:
+    """The model that a request names."""
+    with contextlib.suppress(ValueError):
+        document = json.loads(body)
+        if isinstance(document, dict):
+            return str(document.get("model", ""))
+    return ""

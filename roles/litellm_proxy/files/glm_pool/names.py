@@ -1,0 +1,34 @@
+"""The names that clients may ask for, and the pool behind each."""
+
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+_names: dict[str, str] = {}
+
+
+def learn(config: Mapping[str, Any]) -> None:
+    """Read the names out of config.yaml; done once, at start."""
+    _names.clear()
+    for entry in config.get("model_list") or ():
+        pool = (entry.get("model_info") or {}).get("pool")
+        if pool:
+            _names[str(entry["model_name"])] = str(pool)
+    aliases = (config.get("router_settings") or {}).get("model_group_alias") or {}
+    for alias, target in aliases.items():
+        name = target.get("model") if isinstance(target, Mapping) else target
+        if str(name) in _names:
+            _names[str(alias)] = _names[str(name)]
+
+
+def the_names() -> Mapping[str, str]:
+    """Pool by name; wildcards too."""
+    return _names
+
+
+def pool_of(model: str) -> str | None:
+    """The pool that serves a model's name, by the longest wildcard where it is none itself; None for none."""
+    if model in _names:
+        return _names[model]
+    matching = [pattern for pattern in _names if "*" in pattern and fnmatchcase(model, pattern)]
+    return _names[max(matching, key=len)] if matching else None
