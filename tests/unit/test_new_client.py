@@ -131,10 +131,10 @@ def test_a_vault_that_is_not_there_is_made_for_its_owner_alone(checkout: Checkou
 
 
 def test_two_runs_at_the_same_time_lose_nobody(checkout: Checkout) -> None:
-    names = ["alice", "carol", "dave"]
+    names = ["alice", "carol"]
     runs = [checkout.start("new_client", "-e", f"name={name}") for name in names]
-    assert [run.communicate() and run.returncode for run in runs] == [0, 0, 0]
-    assert sorted(client["name"] for client in checkout.clients()) == ["alice", "bob", "carol", "dave"]
+    assert [run.communicate() and run.returncode for run in runs] == [0, 0]
+    assert sorted(client["name"] for client in checkout.clients()) == ["alice", "bob", "carol"]
 
 
 def test_a_client_is_revoked_once(checkout: Checkout) -> None:

@@ -1,5 +1,6 @@
 """A vault file that is changed as a whole, and left as it is where anything is wrong."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,19 @@ def passwords(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, VaultSecret]]:
 def encrypted(path: Path, content: bytes = b"a: 1\n") -> Path:
     path.write_bytes(LIB.encrypt(content))
     return path
+
+
+@pytest.mark.usefixtures("passwords")
+def test_changes_at_the_same_time_follow_each_other(tmp_path: Path) -> None:
+    path = encrypted(tmp_path / "vault.yml", b"---\n")
+
+    def change(number: int) -> None:
+        with opened(path, "vault.yml", None) as vault:
+            write(vault, f"{vault.text}v{number}: 1\n")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(change, range(8)))
+    assert sorted(LIB.decrypt(path.read_bytes()).split(b"\n"))[-8:] == [b"v%d: 1" % number for number in range(8)]
 
 
 @pytest.mark.usefixtures("passwords")
