@@ -28,6 +28,10 @@ SIMULATOR_PORT = 8080
 T = TypeVar("T")
 
 
+START_SECONDS = 180
+"""Within which LiteLLM has to answer after a start, on a busy machine too."""
+
+
 def wait_until(look: Callable[[], T], seconds: float = 60) -> T:
     """Poll until `look` returns something true and return it; fail with its last value after `seconds`."""
     deadline = time.monotonic() + seconds
@@ -142,7 +146,7 @@ class ContainerProxy(Proxy):
     def restart(self) -> None:
         """Restart the container, and return once it answers."""
         self.host.check_output("docker restart --time 20 %s", self.container())
-        wait_until(self.alive)
+        wait_until(self.alive, START_SECONDS)
 
     def main_pid(self) -> int:
         """Process of the container as the host sees it."""
