@@ -265,6 +265,7 @@ class Stage:
             "image_validate": ["-c", "validate"],
             "ca_bundle": "", "upstreams": [f"http://127.0.0.1:{self.ports['b']}/upstream"], "user": "litellm-proxy",
             "log_file": str(self.directory / "litellm-proxy.log"),
+            "usage_file": str(self.directory / "state" / "usage.sqlite3"),
             "gateway": {"master": "/nowhere", "backend": "litellm_proxy"},
         }  # fmt: skip
         path.write_text(json.dumps(document))

@@ -196,6 +196,7 @@ def installed(tmp_path: Path) -> list[str]:
         *(ROOT / "roles" / "litellm_gateway" / "module_utils").glob("*.py"),
         ROLE / "filter_plugins" / "litellm_proxy_mask.py",
         ROLE / "filter_plugins" / "litellm_proxy_status.py",
+        ROLE / "filter_plugins" / "litellm_proxy_usage.py",
     ):
         (package / source.name).write_text(source.read_text())
     return [sys.executable, "-IB", str(package)]

@@ -6,12 +6,15 @@ import signal
 import sys
 from collections.abc import Sequence
 
+from litellm_proxy_usage import FIELDS
+
 from proxyctl import commands, remote
 from proxyctl.exits import MEANINGS, Exit, Failure
 from proxyctl.instance import Instance
 from proxyctl.pool import Client
 from proxyctl.report import Report
 from proxyctl.settings import Settings, find
+from proxyctl.usage import usage
 
 ASKING = ("status", "keys", "check")
 COMMANDS = {
@@ -22,6 +25,7 @@ COMMANDS = {
     "logs": "the proxy's log",
     "keys": "the keys alone",
     "check": "config, port, service, upstreams and each key, a line each with ok, warn or FAIL",
+    "usage": "requests, tokens and money by client, key or pool in a period, also while the service is down",
 }
 
 
@@ -57,6 +61,8 @@ def _run(arguments: argparse.Namespace, report: Report) -> Exit:
         if not url:
             raise
         return _remote(arguments.command, report, remote.client(url))
+    if arguments.command == "usage":
+        return usage(settings, report, arguments)
     instance = Instance(settings, report)
     if arguments.command == "logs":
         command = instance.service.log_command(arguments.lines, follow=arguments.follow)
@@ -111,6 +117,11 @@ exit codes:
         if name == "logs":
             command.add_argument("-f", "--follow", action="store_true", help="go on as more is written")
             command.add_argument("-n", "--lines", type=int, default=100, metavar="N", help="begin N lines back (100)")
+        if name == "usage":
+            command.add_argument("--from", dest="begin", default="", metavar="DATE", help="first day, UTC (2026-11-01)")
+            command.add_argument("--to", dest="end", default="", metavar="DATE", help="last day, included")
+            command.add_argument("--days", default="", metavar="N", help="the last N days, today included, instead")
+            command.add_argument("--by", default="", metavar="FIELDS", help=f"{', '.join(FIELDS)}; several with commas")
     return parser
 
 

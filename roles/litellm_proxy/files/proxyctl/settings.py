@@ -37,6 +37,7 @@ class Settings:
         upstreams: URLs of the APIs that requests go to.
         user: that instances run as.
         log_file: of the instance, in process mode.
+        usage_file: ledger of the usage.
         gateway: `master`, the socket of HAProxy's master process, and `backend`.
     """
 
@@ -58,6 +59,7 @@ class Settings:
     upstreams: list[str]
     user: str
     log_file: str
+    usage_file: Path
     gateway: Mapping[str, str]
 
     @property
@@ -138,7 +140,7 @@ def installed() -> tuple[list[Settings], Path | None]:
 
 
 def _typed(name: str, value: Any) -> Any:
-    if name in ("config_dir", "home"):
+    if name in ("config_dir", "home", "usage_file"):
         return Path(value)
     if name.endswith("_timeout"):
         return float(value)
