@@ -12,7 +12,6 @@ from proxyctl_stage import Stage
 from role_settings import ROLE
 from usage_ledger import Used, connect, write
 
-import proxyctl.ledger
 from proxyctl.exits import Exit, Failure
 from proxyctl.ledger import Ledger
 
@@ -197,8 +196,8 @@ def test_who_may_read_it_is_told(stage: Stage, ledger: Path, monkeypatch: pytest
     def refused(self: Path, *_: object, **__: object) -> object:
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(proxyctl.ledger.Path, "open", refused)
-    monkeypatch.setattr(proxyctl.ledger.Path, "owner", lambda self: "litellm-proxy")
+    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(Path, "owner", lambda self: "litellm-proxy")
     with pytest.raises(Failure, match=r"only by root and litellm-proxy: run it with sudo\.") as caught:
         Ledger(ledger).rows("2026-11-01", "2026-11-30")
     assert caught.value.code is Exit.NO_PERMISSION

@@ -58,9 +58,7 @@ def connect(path: Path, rows: Iterable[Used] = ()) -> sqlite3.Connection:
 
 def add(database: sqlite3.Connection, rows: Iterable[Used]) -> None:
     """More of them."""
-    hours = [
-        (int(datetime.fromisoformat(f"{row.at}+00:00").astimezone(timezone.utc).timestamp()), *row[1:]) for row in rows
-    ]
+    hours = [(int(datetime.fromisoformat(f"{row.at}+00:00").timestamp()), *row[1:]) for row in rows]
     database.executemany("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", hours)
 
 
