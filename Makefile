@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PORT
 
-.PHONY: help setup demo demo-stop deploy check test test-fast lint unit gateway pool molecule bench lock docs clean
+.PHONY: help setup demo demo-stop deploy check test test-fast lint unit gateway pool usage molecule bench lock docs clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ check: setup ## show what deploy would change, and change nothing
 	@ansible-playbook site.yml --check --diff $(ARGS)
 
 test: setup ## install what the tests need and run them all
-	@scripts/test.sh lint unit gateway pool demo molecule
+	@scripts/test.sh lint unit gateway pool usage demo molecule
 
 test-fast: setup ## lint and unit tests only
 	@scripts/test.sh lint unit
@@ -41,6 +41,9 @@ gateway: setup ## the tests of the gateway's HAProxy only
 
 pool: setup ## the tests of the pool inside LiteLLM, before a simulated Z.AI, only
 	@scripts/test.sh pool
+
+usage: setup ## the tests of the usage report in a browser only
+	@scripts/test.sh usage
 
 molecule: setup ## the scenarios on test hosts in Docker only
 	@scripts/test.sh molecule

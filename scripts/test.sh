@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the named steps (lint, unit, gateway, pool, demo, molecule) in order; stop at the first that fails, print the times.
+# Run the named steps (lint, unit, gateway, pool, usage, demo, molecule) in order; stop at the first that fails, print the times.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # what the developer's own settings would change
@@ -16,6 +16,7 @@ pool() {
   scripts/litellm-venv.sh >/dev/null && scripts/litellm-venv.sh 1.109.1 >/dev/null &&
     scripts/ensure-redis.sh && python -m pytest -q tests/pool
 }
+usage() { scripts/ensure-chromium.sh && python -m pytest -q tests/usage; }
 demo() { python -m pytest -q tests/demo; }
 # The scenarios of one lane, one after the other; each one's output goes to a file, of which a failure shows the end.
 lane() {
@@ -52,6 +53,7 @@ declare -A advice=(
   [unit]="run one test: .venv/bin/python -m pytest tests/unit -k NAME"
   [gateway]="run one test: .venv/bin/python -m pytest tests/gateway -k NAME"
   [pool]="run one test: .venv/bin/python -m pytest tests/pool -k NAME; the proxies' logs are in /tmp/pytest-of-$(id -un)/"
+  [usage]="run one test: .venv/bin/python -m pytest tests/usage -k NAME; its pictures are in /tmp/pytest-of-$(id -un)/"
   [demo]="run make demo by hand; its log is .demo/proxy/litellm-proxy.log"
   [molecule]="look at the host: .venv/bin/molecule test -s SCENARIO --destroy never, then docker exec -it HOST bash"
 )

@@ -44,7 +44,8 @@ def stacked(rows: Iterable[Row], days: Sequence[str], measure: str, names: Seque
     axis = _axis(max(map(math.fsum, values), default=0.0), whole=measure != "cost")
     slot = (WIDTH - LEFT - RIGHT) / len(days)
     thick = min(WIDEST_BAR, slot * (0.74 if slot > 5 else 0.92))
-    shapes = [*_grid(axis), *_labels(days, slot)]
+    used = any(map(any, values))
+    shapes = [*(_grid(axis) if used else ()), *_labels(days, slot)]
     for number, (day, of_day) in enumerate(zip(days, values, strict=True)):
         left = LEFT + slot * number + (slot - thick) / 2
         bottom = 0.0
@@ -59,7 +60,7 @@ def stacked(rows: Iterable[Row], days: Sequence[str], measure: str, names: Seque
                 f'height="{height:.2f}"><title>{escape(title)}</title></rect>'
             )
             bottom += value
-    if not any(map(any, values)):
+    if not used:
         shapes.append(f'<text class="empty" x="{(LEFT + WIDTH) / 2}" y="{HEIGHT / 2}">none in this period</text>')
     label = f"{unit} a day, by client, {days[0]} to {days[-1]}; the table below has the numbers"
     return (
@@ -127,6 +128,8 @@ def _y(axis: Axis, value: float) -> float:
 
 def _short(value: float, step: float) -> str:
     """As on an axis."""
+    if not value:
+        return "0"
     for prefix, unit in PREFIXES:
         if step >= unit / 2:
             return f"{value / unit:,.{1 if step % unit else 0}f} {prefix}"
