@@ -199,6 +199,13 @@ def test_report_over_a_part_says_so(browser: Browser, tmp_path: Path) -> None:
     assert "proxy-3" in browser.ask("document.querySelector('#notes').innerText")
 
 
+def test_check_mode_prints_and_writes_nothing(tmp_path: Path) -> None:
+    code, output = report(tmp_path, {"proxy-1": install(tmp_path / "1", HOST_1)}, *NOVEMBER, "--check", "--diff")
+    assert code == 0, output
+    assert "total 161 4" in " ".join(output.split())
+    assert not (tmp_path / "report").exists()
+
+
 def test_wrong_period_is_refused_before_a_host_is_asked(tmp_path: Path) -> None:
     code, output = report(tmp_path, {"proxy-1": unreachable()}, "-e", "usage_from=2026-11-31")
     assert code != 0

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from role_settings import MASTER_KEY, ROLE, ROOT
+from role_settings import ROLE, ROOT
 from usage_ledger import Used, write
 
 LIBRARY = [
@@ -49,7 +49,6 @@ def absent(home: Path) -> dict[str, Any]:
         "ansible_python_interpreter": sys.executable,
         "litellm_proxy_mode": "process",
         "litellm_proxy_home": str(home),
-        "litellm_proxy_master_key": MASTER_KEY,
     }
 
 
@@ -61,7 +60,6 @@ def unreachable() -> dict[str, Any]:
         "ansible_ssh_common_args": "-o ConnectTimeout=5 -o ControlPath=none",
         "litellm_proxy_mode": "process",
         "litellm_proxy_home": "/nowhere",
-        "litellm_proxy_master_key": MASTER_KEY,
     }
 
 
