@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,9 @@ from proxyctl_stage import Stage
 from role_settings import ROLE
 from usage_ledger import Used, connect, write
 
+from glm_pool.ledger import Ledger as PluginLedger
+from glm_pool.ledger import Use
+from glm_pool.tokens import Tokens
 from proxyctl.exits import Exit, Failure
 from proxyctl.ledger import Ledger
 
@@ -190,6 +194,22 @@ def test_writer_that_comes_meanwhile_is_waited_for(ledger: Path, monkeypatch: py
     rows = Ledger(ledger).rows("2026-11-01", "2026-11-30")
     assert rows == [Used("2026-11-02").row()]
     assert tried == [True, True]
+
+
+def test_ledger_of_the_plug_in_is_read(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    moment = datetime(2026, 11, 23, 10, 59, tzinfo=timezone.utc).timestamp()
+    plugin = PluginLedger(stage.directory / "state" / "usage.sqlite3")
+    plugin.add(Use(moment, "alice", "team-a", "glm-pool", "glm-5.3", tokens=Tokens(100, 20, 30), cost=0.5))
+    plugin.add(Use(moment, "bob", failed=True))
+    expected = [
+        Used("2026-11-23").row(),
+        Used("2026-11-23", "bob", "", "", "", failed=1, input=0, cached=0, output=0, cost=0).row(),
+    ]
+    assert stage.run("usage", *NOVEMBER, "--json") == 0
+    assert document(capsys)["rows"] == expected
+    plugin.close()
+    assert stage.run("usage", *NOVEMBER, "--json") == 0
+    assert document(capsys)["rows"] == expected
 
 
 def test_who_may_read_it_is_told(stage: Stage, ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ COUNTS = ("requests", "failed", "input", "cached", "output")
 LONGEST_REASON = 300
 NOT_INSTALLED = "litellm-proxyctl is not there: deploy the host by site.yml"
 TOO_OLD = "its litellm-proxyctl does not know usage yet: run site.yml"
-NO_LEDGER = "has no ledger yet: no request was answered since usage is counted"
+NO_LEDGER = "has no ledger yet: no client sent a request since usage is counted"
 
 Answer = Mapping[str, Any]
 

@@ -14,9 +14,8 @@ from proxyctl.settings import Settings
 
 OPTIONS = ("--from", "--to", "--days")
 NO_LEDGER = (
-    "There is no usage ledger at {path} yet: the proxy makes it with the first request that it answers. If it has "
-    "answered some, it was deployed before usage was counted (run site.yml), or runs one of LiteLLM's own routing "
-    "strategies, which count none."
+    "There is no usage ledger at {path} yet: the proxy makes it with the first request of a client. If there were "
+    "some, it was deployed before usage was counted (run site.yml), or could not write (its log has usage_not_saved)."
 )
 
 
