@@ -96,7 +96,7 @@ def test_json_has_the_fields_that_are_asked_for(stage: Stage, ledger: Path, caps
 
 def test_period_without_usage_is_zero(stage: Stage, ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert stage.run("usage", "--from", "2026-09-01", "--to", "2026-09-01") == 0
-    assert capsys.readouterr().out.splitlines()[-1].split() == ["total", "0", "0", "0", "0", "0", "0.0000", "-"]
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["total", "0", "0", "0", "0", "0", "0.00", "-"]
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,8 @@ def test_shares_are_of_the_tokens_where_nothing_cost_any() -> None:
 def test_small_change_is_not_lost() -> None:
     coins = [Used("2026-11-01", cost=0.1).row()] * 10
     assert total(coins)["cost"] == 1.0
-    assert table([{**coins[0], "cost": 0.0004}], ["key"]).splitlines()[1].split()[-2] == "0.0004"
+    assert table([{**coins[0], "cost": 0.0004}], ["key"]).splitlines()[1].split()[-2] == "0.000400"
+    assert table([{**coins[0], "cost": 0.5}], ["key"]).splitlines()[1].split()[-2] == "0.5000"
     assert table([{**coins[0], "cost": 1234.5}], ["key"]).splitlines()[1].split()[-2] == "1,234.50"
 
 

@@ -17,7 +17,8 @@ UNNAMED = "(none)"
 """In place of an empty name: no key answered, or the pool is unknown."""
 MOST_DAYS = 3660
 YEARS = range(2000, 3000)
-SMALL_SUM = 10.0
+DIGITS = ((0.0, 2), (0.1, 6), (10.0, 4))
+"""Of USD after the point, for sums up to these."""
 
 Row = Mapping[str, Any]
 
@@ -96,7 +97,7 @@ def measure_of(rows: Iterable[Row]) -> str:
 
 def money(value: float, whole: float) -> str:
     """USD, with as many digits as the sum they belong to needs."""
-    return f"{value:,.{4 if abs(whole) < SMALL_SUM else 2}f}"
+    return f"{value:,.{next((digits for most, digits in DIGITS if whole <= most), 2)}f}"
 
 
 def table(rows: Sequence[Row], by: Sequence[str]) -> str:

@@ -137,7 +137,7 @@ def _short(value: float, step: float) -> str:
 
 
 def _exact(value: float) -> str:
-    return f"{value:,.0f}" if value == int(value) else f"{value:,.4f}"
+    return f"{value:,.{0 if value == int(value) else 4 if value >= 0.1 else 6}f}"
 
 
 def _colour(part: int) -> str:
