@@ -141,6 +141,7 @@ class Gateway:
             if prompt.stream:
                 return await exchange.stream(prompt, said, usage, strike, place)
             response = exchange.finish(exchange.endpoint.dialect.whole(prompt, said, usage))
+            exchange.count(usage, said)
             # From here to the last byte nothing waits, so a client that has it finds the place free.
             place.leave(charged=True)
             return response
@@ -193,6 +194,11 @@ class Exchange:
         self._state.stats.answered(self.record, 200)
         return web.json_response(body, headers=self._headers())
 
+    def count(self, usage: Usage, said: Answer) -> None:
+        """Count the tokens of a whole answer."""
+        read = usage.prompt - usage.cache_read
+        self._state.stats.used(self.record, read=read, cached=usage.cache_read, written=said.tokens)
+
     def refuse(self, error: Refusal) -> web.Response:
         """Make the error answer and count it."""
         self._state.stats.refused(self.record, error.status, error.label)
@@ -234,6 +240,7 @@ class Exchange:
             last = event.data
         if broken is None:
             self._state.stats.answered(self.record, 200)
+            self.count(usage, said)
             place.leave(charged=True)
             await response.write_eof(last)
             return response

@@ -46,6 +46,7 @@ class KeyCounts:
     streamed: int = 0
     other: int = 0
     refusals: Counter[str] = field(default_factory=Counter)
+    tokens: Counter[str] = field(default_factory=Counter)
     gauge: Gauge = field(default_factory=Gauge)
 
 
@@ -173,6 +174,11 @@ class Stats:
             counts.answers += 1
             counts.streamed += record.stream
 
+    def used(self, record: Record, *, read: int, cached: int, written: int) -> None:
+        """Count the tokens of a whole answer: read anew, read from the cache, written."""
+        if self._counts(record) and record.key is not None:
+            self._of(record.key).tokens.update({"input": read, "cached": cached, "output": written})
+
     def refused(self, record: Record, status: int | None, label: str) -> None:
         """Count a request that ends with a refusal, or with no answer when there is no status."""
         self._end(record, status)
@@ -213,6 +219,7 @@ class Stats:
                     "refusals": dict(c.refusals),
                     "streamed": c.streamed,
                     "other_requests": c.other,
+                    "tokens": {kind: c.tokens[kind] for kind in ("input", "cached", "output")},
                     **c.gauge.shown(),
                 }
                 for name, c in self.keys.items()

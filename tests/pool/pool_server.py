@@ -292,11 +292,12 @@ def make_settings(keys: Sequence[Key], simulator_url: str, **changes: object) ->
 
 
 @contextmanager
-def running_rig(directory: Path, keys: Sequence[Key], **changes: object) -> Iterator[Rig]:
+def running_rig(directory: Path, keys: Sequence[Key], *, warm: bool = True, **changes: object) -> Iterator[Rig]:
     """Run a proxy before a simulator of its own while the context is open.
 
     Args:
         keys: the table.
+        warm: whether it answers a few requests of the master key first.
         changes: the role's settings without `litellm_proxy_`.
     """
     with running_simulator(table(keys)) as simulator:
@@ -304,7 +305,8 @@ def running_rig(directory: Path, keys: Sequence[Key], **changes: object) -> Iter
         rig = Rig(simulator, server, keys)
         try:
             server.start()
-            rig.warm_up()
+            if warm:
+                rig.warm_up()
             yield rig
         except BaseException:
             print(f"--- {server.log}\n{server.log.read_text(errors='replace')[-8000:]}", file=sys.stderr)

@@ -26,6 +26,7 @@ def test_stats_start_at_zero_for_every_key(control: ControlClient) -> None:
         "refusals": {},
         "streamed": 0,
         "other_requests": 0,
+        "tokens": {"input": 0, "cached": 0, "output": 0},
         "in_flight": 0,
         "max_in_flight": 0,
     }

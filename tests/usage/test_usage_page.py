@@ -2,22 +2,21 @@
 
 import csv
 import io
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, chromium
+from browser import Browser
 from jinja2 import Environment, FileSystemLoader
 from litellm_proxy_usage import FilterModule as Sums
 from litellm_proxy_usage_charts import FilterModule as Charts
+from page_numbers import COUNTS, READ_TABLES, numbers
 from role_settings import ROLE
 from usage_hosts import absent, install, report, unreachable
 from usage_ledger import Used
 
 NOVEMBER = ("-e", "usage_from=2026-11-01", "-e", "usage_to=2026-11-30")
-COUNTS = ("requests", "failed", "input", "cached", "output")
 HOST_1 = [
     Used("2026-10-31 23:00", requests=9999),
     Used("2026-11-01 00:00", "alice", "team-a", requests=120, failed=3, input=1_200_000, cached=9, output=5, cost=12.5),
@@ -31,12 +30,6 @@ HOST_2 = [
 ]
 COUNTED = [*HOST_1[1:], *HOST_2[:2]]
 
-READ_TABLES = """
-Object.fromEntries([...document.querySelectorAll('section[id^=by-], #by-day')].map(table => [table.id,
-  Object.fromEntries([...table.querySelectorAll('tr')].filter(line => line.querySelector('[data-of]')).map(line => [
-    line.querySelector('th').textContent,
-    Object.fromEntries([...line.querySelectorAll('[data-of]')].map(cell => [cell.dataset.of, cell.textContent]))]))]))
-"""
 READ_TOTAL = """
 Object.fromEntries([...document.querySelectorAll('#total [data-of]')].map(cell => [cell.dataset.of, cell.textContent]))
 """
@@ -68,14 +61,6 @@ READ_FAULTS = """
   return faults;
 })()
 """
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = shutil.which("chromium") or shutil.which("google-chrome")
-    assert program, "no browser; install it: scripts/ensure-chromium.sh"
-    with chromium(program, tmp_path_factory.mktemp("chromium")) as found:
-        yield found
 
 
 def look(browser: Browser, page: Path) -> None:
@@ -121,10 +106,6 @@ def expected(used: Sequence[Used], field: str) -> dict[str, dict[str, float]]:
             for count in line:
                 line[count] += row[count]
     return found
-
-
-def numbers(cells: dict[str, str]) -> dict[str, float]:
-    return {name: float(text.replace(",", "")) for name, text in cells.items() if name in (*COUNTS, "cost")}
 
 
 def test_numbers_are_those_of_the_ledgers(browser: Browser, tmp_path: Path) -> None:
