@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Iterator, Mapping
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from typing import Any
 
 LIMITS = ("rpm", "max_parallel_requests", "monthly_tokens")
@@ -11,6 +11,8 @@ OPTIONS = ("pools", *LIMITS, "monthly_budget", "expires")
 RESERVED = ("master",)
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 URL = re.compile(r"https?://[A-Za-z0-9._:\[\]-]+(/[A-Za-z0-9._~/-]*)?")
+MOMENT = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?([zZ]|[+-]\d{2}:\d{2})?)?", re.ASCII)
+"""What the role takes, too: of ISO 8601 the forms that every Python reads alike."""
 MOST = 10**15
 
 
@@ -83,12 +85,14 @@ def _expires(value: object, now: datetime) -> str:
     # a date that YAML has read already
     text = value.isoformat() if isinstance(value, date) else str(value).strip()
     try:
-        moment = datetime.fromisoformat(text)
+        if not MOMENT.fullmatch(text):
+            raise ValueError(text)
+        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))  # Python 3.10 knows no Z
     except ValueError:
         raise ValueError("use a date such as 2027-01-31, or a moment such as 2027-01-31T18:00:00Z") from None
     if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
         # valid through that day
-        moment = moment.replace(tzinfo=timezone.utc) + timedelta(days=1)
+        moment = moment.replace(hour=23, minute=59, second=59, tzinfo=timezone.utc)
     elif moment.tzinfo is None:
         raise ValueError("say in which time zone: 2027-01-31T18:00:00Z is UTC, 2027-01-31T18:00:00+01:00 an hour ahead")
     if moment <= now:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from client_endpoint import models, pool_names, url
 from client_key_entry import limits, name_fault, url_fault
+from litellm_proxy_clients import expiry
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
 POOLS = ["glm-pool", "glm-5.3-flash"]
@@ -132,3 +133,15 @@ def test_models_are_those_that_the_client_may_use() -> None:
     assert models(host, ["glm-5.3-flash"]) == ("glm-5.3-flash", "glm-5.3-flash")
     assert models({}, ["x"]) == ("x", "x")
     assert models({}, []) == ("glm-pool", "glm-pool")
+
+
+@pytest.mark.parametrize("given", ["9999-12-31", "2027-01-31", "2027-01-31T18:00:00Z", "2027-01-31 18:00+01:00"])
+def test_the_role_takes_every_expiry_that_is_written(given: str) -> None:
+    assert limits({"expires": given}, POOLS, NOW) == ({"expires": given}, [])
+    assert expiry(given) > NOW.timestamp()
+
+
+@pytest.mark.parametrize("given", ["20270131", "2027-W04-7", "20270131T180000Z", "2027-01-31+00:00"])
+def test_forms_that_not_every_python_reads_are_refused(given: str) -> None:
+    _, (fault,) = limits({"expires": given}, POOLS, NOW)
+    assert "use a date such as 2027-01-31" in fault

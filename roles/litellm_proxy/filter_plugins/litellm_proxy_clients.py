@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timezone
 from itertools import combinations
 from typing import Any
 
@@ -15,13 +15,18 @@ STATES = ("active", "revoked")
 PRICE_KINDS = ("input", "cached", "output")
 RESERVED = ("master",)
 KEY_LENGTH, KEY_VARIETY = 32, 10
+SECONDS_A_DAY = 86400
+MOST = 10**15
 VARIABLE = "litellm_proxy_client_keys"
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
 KEY = re.compile(r"[!-~]+")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 PLACEHOLDER = re.compile(r"change.?me|replace|your[-_ ]|placeholder|example|dummy|todo|xxxx|<|>|\.\.\.", re.IGNORECASE)
-RANDOM_KEY = re.compile(r"sk-[A-Za-z0-9_-]{32,}")
+RANDOM_KEY = re.compile(r"sk-(?=.*[a-z])(?=.*[A-Z])(?=(.*[0-9]){3})[A-Za-z0-9_-]{32,}")
+"""What may hold a placeholder's word by chance."""
+DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+MOMENT = re.compile(DAY.pattern + r"[T ]\d{2}:\d{2}(:\d{2}(\.\d{3}|\.\d{6})?)?([zZ]|[+-]\d{2}:\d{2})?", re.ASCII)
 MAKE = "make one with playbooks/new_client.yml, or: echo sk-$(openssl rand -hex 24)"
 
 Settings = Mapping[str, Any]
@@ -39,7 +44,7 @@ def faults(settings: Settings) -> list[str]:
     clients = settings[VARIABLE]
     if not isinstance(clients, list) or not all(isinstance(client, Mapping) for client in clients):
         return [f"{VARIABLE} must be a list of entries, each with 'name' and 'key'.", *found]
-    pools = [str(pool.get("name")) for pool in settings["litellm_proxy_pools"] if isinstance(pool, Mapping)]
+    pools = [str(pool.get("name")) for pool in _mappings(settings["litellm_proxy_pools"])]
     for index, client in enumerate(clients):
         found.extend(_entry(f"{VARIABLE}[{index}] ({_shown(client)})", client, pools))
     found.extend(_doubles(clients))
@@ -86,17 +91,23 @@ def expiry(value: object) -> int:
         ValueError: neither a date nor a moment of ISO 8601.
     """
     text = value.isoformat() if isinstance(value, date) else str(value).strip()
-    if re.fullmatch(r"\d{4}-\d{2}-\d{2}", text):
-        moment = datetime.combine(date.fromisoformat(text) + timedelta(days=1), datetime.min.time())
-    else:
-        # Python 3.10 knows no Z
-        moment = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp())
+    if DAY.fullmatch(text):
+        return _seconds(datetime.fromisoformat(text)) + SECONDS_A_DAY
+    if not MOMENT.fullmatch(text):
+        raise ValueError(text)
+    # Python 3.10 knows no Z
+    return _seconds(datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text)))
+
+
+def _seconds(moment: datetime) -> int:
+    """Since the epoch; without a zone it is UTC."""
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return int(aware.timestamp())
 
 
 def _entry(where: str, client: Mapping[str, Any], pools: Sequence[str]) -> Iterator[str]:
     for unknown in sorted(map(str, set(client) - FIELDS)):
-        yield f"{where} has an unknown field '{unknown}': use {', '.join(sorted(FIELDS))}."
+        yield f"{where} has an unknown field {_said(unknown)}: use {', '.join(sorted(FIELDS))}."
     name = client.get("name")
     if not isinstance(name, str) or not NAME.fullmatch(name):
         yield (
@@ -113,14 +124,14 @@ def _entry(where: str, client: Mapping[str, Any], pools: Sequence[str]) -> Itera
         else:
             for pool in allowed:
                 if pool not in pools:
-                    yield f"{where} names the pool {pool!r}, which litellm_proxy_pools has not: {', '.join(pools)}."
-    if client.get("state", "active") not in STATES:
-        yield f"{where} has the unknown state {client['state']!r}: use one of {', '.join(STATES)}."
+                    yield f"{where} names the pool {_said(pool)}, which litellm_proxy_pools has not: {', '.join(pools)}."
+    if client.get("state") is not None and client["state"] not in STATES:
+        yield f"{where} has the unknown state {_said(client['state'])}: use one of {', '.join(STATES)}."
     if client.get("expires") is not None:
         try:
             expiry(client["expires"])
         except ValueError:
-            yield f"{where} has expires {client['expires']!r}: use a date, such as 2027-01-31, or a moment of ISO 8601."
+            yield f"{where} has expires {_said(client['expires'])}: use a date, such as 2027-01-31, or a moment of ISO 8601."
 
 
 def _key(where: str, client: Mapping[str, Any]) -> Iterator[str]:
@@ -145,16 +156,16 @@ def _key(where: str, client: Mapping[str, Any]) -> Iterator[str]:
 def _limits(where: str, client: Mapping[str, Any]) -> Iterator[str]:
     for field in ("rpm", "max_parallel_requests", "monthly_tokens"):
         if client.get(field) is not None and not _whole_number(client[field], 1):
-            yield f"{where} has {field} {client[field]!r}: use a whole number of 1 or more, or leave it out."
+            yield f"{where} has {field} {_said(client[field])}: use a whole number of 1 or more, or leave it out."
     budget = client.get("monthly_budget")
     if budget is not None and not _amount(budget):
-        yield f"{where} has monthly_budget {budget!r}: use USD, a number above 0, or leave it out."
+        yield f"{where} has monthly_budget {_said(budget)}: use USD, a number above 0, or leave it out."
 
 
 def _doubles(clients: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     for (i, one), (j, other) in combinations(enumerate(clients), 2):
         if one.get("name") and one.get("name") == other.get("name"):
-            yield f"{VARIABLE}[{i}] and [{j}] have the same name ({other['name']}): names tell keys apart, rename one."
+            yield f"{VARIABLE}[{i}] and [{j}] have the same name ({_shown(other)}): names tell keys apart, rename one."
         if _digest(one) and _digest(one) == _digest(other):
             yield (
                 f"{VARIABLE}[{i}] ({_shown(one)}) and [{j}] ({_shown(other)}) hold the same key: each client needs its "
@@ -163,8 +174,7 @@ def _doubles(clients: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def _others_keys(settings: Settings, clients: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    upstream = settings["litellm_proxy_zai_keys"]
-    keys = [key.get("key") for key in upstream if isinstance(key, Mapping)] if isinstance(upstream, list) else []
+    keys = [key.get("key") for key in _mappings(settings["litellm_proxy_zai_keys"])]
     taken = {
         _hash(settings["litellm_proxy_master_key"]): "litellm_proxy_master_key",
         **{_hash(key): "a key of litellm_proxy_zai_keys" for key in keys},
@@ -193,11 +203,16 @@ def _prices(settings: Settings) -> Iterator[str]:
         return
     for model, price in prices.items():
         good = isinstance(price, Mapping) and {"input", "output"} <= set(price) <= set(PRICE_KINDS)
-        if not good or not all(_amount(usd) or usd in (0, "0") for usd in price.values()):
+        if not good or not all(_number(usd) for usd in price.values()):
             yield (
                 f"{name}[{model!r}] needs numbers of 0 or more for input, output and, if it differs, cached: USD per "
                 "million tokens."
             )
+
+
+def _mappings(entries: object) -> list[Mapping[str, Any]]:
+    """The entries that are mappings; the role's other validator tells of the rest."""
+    return [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
 
 
 def _digest(client: Mapping[str, Any]) -> str:
@@ -210,20 +225,29 @@ def _hash(key: object) -> str:
 
 def _shown(client: Mapping[str, Any]) -> str:
     """The name, unless it is a key in the wrong place."""
-    name = str(client.get("name", "no name"))
-    return name if len(name) < KEY_LENGTH else "a name that is too long"
+    name = str(client.get("name") or "no name")
+    return name if len(name) < KEY_LENGTH else "a long name, not shown"
+
+
+def _said(value: object) -> str:
+    """A value as it was given, unless it may be a key in the wrong place."""
+    text = repr(value)
+    return text if len(text) < KEY_LENGTH else "something long, not shown"
 
 
 def _whole_number(value: object, lowest: int) -> bool:
-    return (
-        not isinstance(value, bool) and re.fullmatch(r"\d{1,15}", str(value)) is not None and int(str(value)) >= lowest
-    )
+    digits = not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,16}", str(value)) is not None
+    return digits and lowest <= int(str(value)) <= MOST
+
+
+def _number(value: object) -> bool:
+    """Something from 0 on; a float's own text may have an exponent."""
+    digits = not isinstance(value, bool) and re.fullmatch(r"[0-9]{1,16}(\.[0-9]+)?(e-?[0-9]{1,3})?", str(value))
+    return bool(digits) and float(str(value)) <= MOST
 
 
 def _amount(value: object) -> bool:
-    if isinstance(value, bool) or not re.fullmatch(r"\d{1,12}(\.\d{1,9})?", str(value)):
-        return False
-    return float(str(value)) > 0
+    return _number(value) and float(str(value)) > 0
 
 
 class FilterModule:
