@@ -124,14 +124,16 @@ def _entry(where: str, client: Mapping[str, Any], pools: Sequence[str]) -> Itera
         else:
             for pool in allowed:
                 if pool not in pools:
-                    yield f"{where} names the pool {_said(pool)}, which litellm_proxy_pools has not: {', '.join(pools)}."
+                    known = ", ".join(pools)
+                    yield f"{where} names the pool {_said(pool)}, which litellm_proxy_pools has not: {known}."
     if client.get("state") is not None and client["state"] not in STATES:
         yield f"{where} has the unknown state {_said(client['state'])}: use one of {', '.join(STATES)}."
     if client.get("expires") is not None:
         try:
             expiry(client["expires"])
         except ValueError:
-            yield f"{where} has expires {_said(client['expires'])}: use a date, such as 2027-01-31, or a moment of ISO 8601."
+            given = _said(client["expires"])
+            yield f"{where} has expires {given}: use a date, such as 2027-01-31, or a moment of ISO 8601."
 
 
 def _key(where: str, client: Mapping[str, Any]) -> Iterator[str]:

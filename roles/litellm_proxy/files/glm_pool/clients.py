@@ -104,15 +104,20 @@ def _client(entry: Mapping[str, Any]) -> Client:
     pools, budget, expires = entry.get("pools"), entry.get("monthly_budget"), entry.get("expires")
     return Client(
         name=str(entry["name"]),
-        sha256=str(entry["sha256"]),
+        sha256=bytes.fromhex(entry["sha256"]).hex(),
         pools=None if pools is None else frozenset(map(str, pools)),
-        rpm=entry.get("rpm"),
-        max_parallel_requests=entry.get("max_parallel_requests"),
-        monthly_tokens=entry.get("monthly_tokens"),
+        rpm=_whole(entry, "rpm"),
+        max_parallel_requests=_whole(entry, "max_parallel_requests"),
+        monthly_tokens=_whole(entry, "monthly_tokens"),
         monthly_budget=None if budget is None else float(budget),
         expires=math.inf if expires is None else float(expires),
         revoked=entry.get("state") == "revoked",
     )
+
+
+def _whole(entry: Mapping[str, Any], field_name: str) -> int | None:
+    value = entry.get(field_name)
+    return None if value is None else int(value)
 
 
 class ClientsFile:
@@ -124,7 +129,8 @@ class ClientsFile:
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
-        self._stamp: tuple[int, int, int] | None = None
+        self._stamp: tuple[int, ...] | None = None
+        self._complained: tuple[int, ...] | None = None
         self._directory = Directory()
 
     def read(self) -> Directory:
@@ -142,19 +148,29 @@ class ClientsFile:
             self._directory = parse(json.loads(path.read_bytes()))
         except FileNotFoundError:
             self._directory = Directory()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        except OSError as error:
+            self._complain(path, error)
+            self._stamp = None  # the next request tries again: the fault need not be the file's
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self._complain(path, error)
+        else:
+            self._complained = None
+            logger.info("event=clients_read clients=%d", len(self._directory.clients))
+
+    def _complain(self, path: Path, error: Exception) -> None:
+        stamp = self._stamp_of(path)
+        if stamp != self._complained:
             logger.error(
                 "event=clients_unreadable file=%s error=%s: the client keys of before hold; run the playbook again",
                 path,
                 type(error).__name__,
             )
-        else:
-            logger.info("event=clients_read clients=%d", len(self._directory.clients))
+        self._complained = stamp
 
     @staticmethod
-    def _stamp_of(path: Path) -> tuple[int, int, int]:
+    def _stamp_of(path: Path) -> tuple[int, ...]:
         try:
             status = path.stat()
         except OSError:
-            return (0, 0, 0)
-        return (status.st_mtime_ns, status.st_ino, status.st_size)
+            return ()
+        return (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_size)

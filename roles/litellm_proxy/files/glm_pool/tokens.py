@@ -7,7 +7,10 @@ from typing import Any
 from glm_pool import sse
 
 CHARACTERS_A_TOKEN = 4
-"""For what was never reported, as the answer was cut short."""
+"""For what was never reported, mostly as the answer was cut short."""
+
+MOST = 10**9
+"""Tokens that one answer can have used."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ def reported(usage: Any) -> Tokens:
     if "prompt_tokens" in usage or "completion_tokens" in usage:
         details = usage.get("prompt_tokens_details")
         cached = _number(details.get("cached_tokens")) if isinstance(details, Mapping) else 0
-        return Tokens(max(0, _number(usage.get("prompt_tokens")) - cached), cached, _number(usage["completion_tokens"]))
+        read = max(0, _number(usage.get("prompt_tokens")) - cached)
+        return Tokens(read, cached, _number(usage.get("completion_tokens")))
     return Tokens(
         _number(usage.get("input_tokens")) + _number(usage.get("cache_creation_input_tokens")),
         _number(usage.get("cache_read_input_tokens")),
@@ -80,17 +84,18 @@ class StreamedTokens:
         if not isinstance(data, Mapping):
             return
         message = data.get("message")
-        now = reported(data.get("usage") or (message.get("usage") if isinstance(message, Mapping) else None))
-        before = self._reported
+        usage = data.get("usage") or (message.get("usage") if isinstance(message, Mapping) else None)
+        now, before = reported(usage), self._reported
         # each event tells the sum until then, and some leave out what an earlier one told
-        self._reported = Tokens(
-            max(before.input, now.input), max(before.cached, now.cached), max(before.output, now.output)
-        )
+        read, cached = max(before.input, now.input), max(before.cached, now.cached)
+        if _tells_input(usage) and now.input + now.cached >= before.input + before.cached:
+            read, cached = now.input, now.cached  # of the same input it may now know that it was cached
+        self._reported = Tokens(read, cached, max(before.output, now.output))
 
     def used(self) -> Tokens:
-        """What the stream used; of one that was cut short at least what has come of it."""
+        """What the stream used; of one that was cut short, or never told, at least what has come of it."""
         told = self._reported
-        if self.complete:
+        if self.complete and told.total:
             return told
         read = told.input or (0 if told.cached else self._request_bytes // CHARACTERS_A_TOKEN)
         return Tokens(read, told.cached, max(told.output, self._parts))
@@ -108,5 +113,12 @@ def cost(tokens: Tokens, price: Mapping[str, float]) -> float:
     return sum(parts) / 1_000_000
 
 
+def _tells_input(usage: Any) -> bool:
+    return isinstance(usage, Mapping) and ("prompt_tokens" in usage or "input_tokens" in usage)
+
+
 def _number(value: Any) -> int:
-    return max(0, int(value)) if isinstance(value, int | float) else 0
+    """A count; 0 for what can be none, as neither an answer nor the ledger may fail for it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST:
+        return 0
+    return int(value)
