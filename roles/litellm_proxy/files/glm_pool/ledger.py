@@ -35,9 +35,12 @@ INSERT INTO months VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET
 """
 BUSY_SECONDS = 0.05
 """How long to wait for another process that writes; what could not be written waits for the next use."""
+CLOSING_TRIES = 10
 WAITING_USES = 10_000
 """Uses that are kept in memory while the disk takes none."""
 PRUNE_SECONDS = 3600.0
+UNWRITABLE = (sqlite3.IntegrityError, sqlite3.InterfaceError, sqlite3.ProgrammingError, OverflowError, ValueError)
+"""Errors that are the use's own: it can never be written."""
 
 logger = logging.getLogger("glm_pool")
 
@@ -140,11 +143,10 @@ class Ledger:
             with db:
                 db.execute("BEGIN IMMEDIATE")
                 for use in self._unwritten:
-                    tokens = use.tokens
-                    numbers = (int(use.failed), tokens.input, tokens.cached, tokens.output, use.cost)
-                    hour = int(use.at // 3600 * 3600)
-                    db.execute(ADD_USE, (hour, use.client, use.key, use.pool, use.model, *numbers))
-                    db.execute(ADD_MONTH, (month_of(use.at), use.client, tokens.total, use.cost))
+                    try:
+                        _write(db, use)
+                    except UNWRITABLE as error:  # others must not wait for it for ever
+                        logger.error("event=usage_lost client=%s error=%s", use.client, type(error).__name__)
         except sqlite3.Error as error:
             self._complain(error)
         else:
@@ -183,8 +185,12 @@ class Ledger:
             self._complain(error)
 
     def close(self) -> None:
-        """Write what is left."""
-        self.write()
+        """Write what is left; waits a second for it at most, as other processes may end at the same time."""
+        for _ in range(CLOSING_TRIES):
+            self.write()
+            if not self._unwritten:
+                break
+            time.sleep(BUSY_SECONDS)
         if self._db is not None:
             self._db.close()
             self._db = None
@@ -213,3 +219,11 @@ class Ledger:
         if not self._complained:
             logger.warning("event=usage_not_saved file=%s error=%s", self._path, error)
         self._complained = True
+
+
+def _write(db: sqlite3.Connection, use: Use) -> None:
+    tokens = use.tokens
+    numbers = (int(use.failed), tokens.input, tokens.cached, tokens.output, use.cost)
+    hour = int(use.at // 3600 * 3600)
+    db.execute(ADD_USE, (hour, use.client, use.key, use.pool, use.model, *numbers))
+    db.execute(ADD_MONTH, (month_of(use.at), use.client, tokens.total, use.cost))
