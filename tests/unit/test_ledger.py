@@ -88,7 +88,7 @@ def complaints(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 def test_uses_of_an_hour_are_one_row(ledger: Ledger, path: Path) -> None:
-    places = {"key": "one", "pool": "glm-pool", "model": "glm-5.3"}
+    places: dict[str, Any] = {"key": "one", "pool": "glm-pool", "model": "glm-5.3"}
     ledger.add(Use(NOW, "alice", **places, tokens=Tokens(1, 2, 3), cost=0.25))
     ledger.add(Use(NOW + 1799, "alice", **places, failed=True, tokens=Tokens(10, 20, 30), cost=0.5))
     ledger.add(Use(NOW + 1800, "alice", **places, tokens=Tokens(5)))

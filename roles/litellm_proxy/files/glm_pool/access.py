@@ -157,12 +157,27 @@ class Access:
 
     async def _over_budget(self, client: Client) -> ClientError | None:
         now = self._clock.wall()
-        spent = self.ledger.spent(client.name) + await self._spent_elsewhere(client.name, month_of(now))
+        elsewhere = await self._spent_elsewhere(client.name, month_of(now))
+        return self._judge_budget(client, self.ledger.spent(client.name) + elsewhere, now)
+
+    def over_budget_by_now(self, visit: Visit) -> ClientError | None:
+        """Why a request that was let in is not to be sent: others used up the budget while it waited for a key.
+
+        Goes by what was last heard of other hosts.
+        """
+        client, now = visit.client, self._clock.wall()
+        if not visit.counted or not client.has_budget:
+            return None
+        elsewhere = self._elsewhere.get((month_of(now), client.name), Spent())
+        return self._judge_budget(client, self.ledger.spent(client.name) + elsewhere, now)
+
+    @staticmethod
+    def _judge_budget(client: Client, spent: Spent, now: float) -> ClientError | None:
         tokens, budget = client.monthly_tokens, client.monthly_budget
         if tokens is not None and spent.tokens >= tokens:
             said = f"{tokens:,} tokens of this month"
         elif budget is not None and spent.cost >= budget:
-            said = f"USD {budget:.2f} of this month"
+            said = f"USD {budget:{'.2f' if budget >= 0.01 else 'g'}} of this month"
         else:
             return None
         until = next_month(now)
@@ -181,10 +196,12 @@ class Access:
         try:
             await self._started()
             spent = await self._spending.spent_elsewhere(month, client, self.ledger.host)
-            self._elsewhere[month, client] = spent
         except StoreAway:
-            spent = self._elsewhere.get((month, client), Spent())
-        return spent
+            spent = Spent()
+        before = self._elsewhere.get((month, client), Spent())
+        # a month's use never falls: a store that says so has lost it, and is told again
+        heard = self._elsewhere[month, client] = Spent(max(before.tokens, spent.tokens), max(before.cost, spent.cost))
+        return heard
 
     async def _take_place(self, client: Client) -> Visit | ClientError:
         limits = f"client:{client.name}"
@@ -192,20 +209,30 @@ class Access:
         now = self._clock.wall()
         slots, rpm = client.max_parallel_requests, client.rpm
         store = self._store
+        claim = Claim(lease, limits, slots, limits, rpm, None, now, insist=True)
+        away = store is None
         if store is not None:
             try:
                 await self._started()
-                refused = await store.take(Claim(lease, limits, slots, limits, rpm, None, now, insist=True))
+                refused = await store.take(claim)
             except StoreAway:
-                pass  # this process counts by itself until it is back
+                away = True  # this process counts by itself until it is back
             else:
-                if refused is None:
-                    return Visit(client, counted=True, leave=lambda: asyncio.shield(self._spawn(store.give(lease))))
-                return self._too_many(client, refused.reason == "rate", refused.retry_in)
-        wait = self._alone.take(limits, slots, rpm)
-        if wait is None:
-            return Visit(client, counted=True, leave=lambda: self._alone.give(limits))
-        return self._too_many(client, wait > 0, wait or None)
+                if refused is not None:
+                    return self._too_many(client, refused.reason == "rate", refused.retry_in)
+        if not away:
+            self._alone.note(limits)
+        elif (wait := self._alone.take(limits, slots, rpm)) is not None:
+            return self._too_many(client, wait > 0, wait or None)
+        elif store is not None:
+            store.adopt(claim)
+
+        async def leave() -> None:
+            self._alone.give(limits)
+            if store is not None:
+                await asyncio.shield(self._spawn(store.give(lease)))
+
+        return Visit(client, counted=True, leave=leave)
 
     @staticmethod
     def _too_many(client: Client, of_rate: bool, retry_in: float | None) -> ClientError:
@@ -340,11 +367,18 @@ class _Counts:
             starts.popleft()
         if rpm is not None and len(starts) >= rpm:
             return starts[-rpm] + WINDOW - now
-        starts.append(now)
-        self._in_flight[name] = self._in_flight.get(name, 0) + 1
+        self.note(name)
         return None
 
-    async def give(self, name: str) -> None:
+    def note(self, name: str) -> None:
+        """Count a place that was taken anyway."""
+        starts = self._starts.setdefault(name, deque())
+        starts.append(self._clock.monotonic())
+        while starts[0] <= starts[-1] - WINDOW:
+            starts.popleft()
+        self._in_flight[name] = self._in_flight.get(name, 0) + 1
+
+    def give(self, name: str) -> None:
         """Give a place back."""
         self._in_flight[name] -= 1
 

@@ -222,6 +222,11 @@ class KeyPool:
         else:
             self._put_back(lease)
 
+    def put_back_unused(self, lease: Lease) -> None:
+        """Give back the slot; nothing was sent."""
+        lease.lane.rate.undo(lease.began)
+        self._put_back(lease)
+
     def crowded(self, lease: Lease) -> bool:
         """Whether requests wait for the model of a lease."""
         return any(queue.count for queue in self.scheduler.lines[lease.lane.model].queues)

@@ -125,6 +125,9 @@ class PoolTransport(httpx.AsyncBaseTransport):
                 if refusal.reason is Reason.RESTING and state.faults:
                     refusal = Refusal(Reason.TRIED, refusal.retry_after)
                 return self._end(client_errors.unavailable(target.pool, refusal, state.faults), target, state)
+            if state.visit and (refused := self._access.over_budget_by_now(state.visit)):
+                pool.put_back_unused(lease)
+                return self._end(refused, target, state)
             state.key = lease.lane.key.name
             outcome = await self._try(pool, lease, request, body, target, state)
             if isinstance(outcome, httpx.Response):
