@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,12 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from glm_pool.access import Access, Visit
+from glm_pool.clients import Client, ClientsFile, Directory
+from glm_pool.ledger import Ledger, Spent
 from glm_pool.redis_store import RedisStore
 from glm_pool.shared import Claim, Refused, SharedStore, StoreAway
+from glm_pool.tokens import Tokens
 
 PATIENCE = 10.0
 """Seconds within which everything has to come true, on a busy machine too."""
@@ -843,5 +847,179 @@ def test_records_outlive_an_outage(server: Server) -> None:
             await until(lambda: theirs.healths == [("before", {"n": 1}), ("during", {"n": 3})] and two.connected)
             assert await two.read_health() == {"before": {"n": 1}, "during": {"n": 3}}
             assert mine.healths == []
+
+    run(test)
+
+
+# Spending
+
+
+MONTH = "2026-11"
+
+
+def host(process: RedisStore | None, *clients: Client) -> Access:
+    """A host with a ledger of its own."""
+    access = Access(_Known(clients), Ledger(None), lambda model: None)
+    if process is not None:
+
+        async def started() -> None:
+            """The store was started."""
+
+        access.share(process, started, process)
+    return access
+
+
+class _Known(ClientsFile):
+    def __init__(self, clients: tuple[Client, ...]) -> None:
+        super().__init__(None)
+        self._directory = Directory(clients)
+
+
+def use(access: Access, client: Client, tokens: int) -> None:
+    access.account(Visit(client, counted=True), key="", pool="", model="", tokens=Tokens(output=tokens), status=200)
+
+
+async def is_over(access: Access, client: Client) -> bool:
+    outcome = await access.admit(client, counted=True)
+    if isinstance(outcome, Visit):
+        await outcome.leave()
+        return False
+    assert outcome.code == "budget_used_up"
+    return True
+
+
+async def until_over(accesses: Iterable[Access], client: Client) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not all([await is_over(access, client) for access in accesses]):
+        assert time.monotonic() < deadline, "the hosts did not hear of each other"
+        await asyncio.sleep(0.01)
+
+
+def test_hosts_hear_what_a_client_used_on_the_others(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            assert await one.spent_elsewhere(MONTH, "alice", "a") == Spent()
+            await one.tell_spent(MONTH, "alice", "a", Spent(10, 0.1))
+            await two.tell_spent(MONTH, "alice", "b", Spent(5, 1e-7))
+            await two.tell_spent(MONTH, "alice", "c", Spent(10**15, 2.5))
+            assert await one.spent_elsewhere(MONTH, "alice", "a") == Spent(10**15 + 5, 1e-7 + 2.5)
+            assert await two.spent_elsewhere(MONTH, "alice", "b") == Spent(10**15 + 10, 0.1 + 2.5)
+            assert await one.spent_elsewhere(MONTH, "bob", "a") == Spent()
+            assert await one.spent_elsewhere("2026-12", "alice", "a") == Spent()
+
+    run(test)
+
+
+def test_what_was_told_never_falls_and_is_forgotten_after_the_month(server: Server) -> None:
+    """Processes of one host may overtake each other."""
+
+    async def test() -> None:
+        async with store(server) as one, store(server) as two:
+            for tokens in (10, 30, 20, 0, 30):
+                await (one, two)[tokens % 20 == 0].tell_spent(MONTH, "alice", "a", Spent(tokens, tokens / 10))
+            assert await one.spent_elsewhere(MONTH, "alice", "b") == Spent(30, 3.0)
+            with server.client() as client:
+                (name,) = client.keys("*spent:*")
+                assert name == f"litellm-pool:spent:{MONTH}:alice"
+                assert 62 * 86400 < client.ttl(name) <= 70 * 86400
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", ["a.b_c-d", "0", "x" * 63])
+def test_names_of_clients_stand_in_keys(server: Server, name: str) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            await one.tell_spent(MONTH, name, "a", Spent(1, 0.5))
+            assert await one.spent_elsewhere(MONTH, name, "") == Spent(1, 0.5)
+
+    run(test)
+
+
+def test_spending_of_a_store_that_is_away(server: Server) -> None:
+    async def test() -> None:
+        async with store(server) as one:
+            server.kill()
+            with pytest.raises(StoreAway):
+                await one.tell_spent(MONTH, "alice", "a", Spent(1, 1.0))
+            with pytest.raises(StoreAway):
+                await one.spent_elsewhere(MONTH, "alice", "a")
+
+    run(test)
+
+
+def test_two_hosts_share_a_budget(server: Server) -> None:
+    async def test() -> None:
+        alice = Client("alice", monthly_tokens=20)
+        async with store(server) as one, store(server) as two:
+            hosts = [host(one, alice), host(two, alice)]
+            for access in hosts:
+                assert not await is_over(access, alice)
+                use(access, alice, 10)
+            await until_over(hosts, alice)
+
+    run(test)
+
+
+def test_budgets_over_an_outage_and_a_loss_of_data(server: Server) -> None:
+    """While it is away each host knows the last word of the other; then it is told all anew."""
+
+    async def test() -> None:
+        alice = Client("alice", monthly_tokens=100)
+        ears = [ReturnEars(), ReturnEars()]
+        async with store(server, ears[0]) as one, store(server, ears[1]) as two:
+            hosts = [host(one, alice), host(two, alice)]
+            for ear, access in zip(ears, hosts, strict=True):
+                ear.on_return = access.tell_all
+            use(hosts[1], alice, 60)
+            while (await one.spent_elsewhere(time.strftime("%Y-%m", time.gmtime()), "alice", "")).tokens < 60:
+                await asyncio.sleep(0.01)
+            assert not await is_over(hosts[0], alice)
+            server.kill()
+            use(hosts[0], alice, 40)
+            await until(lambda: not one.connected and not two.connected)
+            assert await is_over(hosts[0], alice)
+            assert not await is_over(hosts[1], alice), "it has not heard of it"
+            server.start()  # empty
+            await until_over(hosts, alice)
+            async with store(server) as late:
+                await until_over([host(late, alice)], alice)
+
+    run(test)
+
+
+class ReturnEars(Ears):
+    """Calls someone when the store is back, as the pool does."""
+
+    on_return: Callable[[], None] | None = None
+
+    def on_connection(self, connected: bool) -> None:
+        super().on_connection(connected)
+        if connected and self.on_return:
+            self.on_return()
+
+
+def test_places_of_a_client_outlive_an_outage(server: Server) -> None:
+    """What a host let in by itself counts on the others when the store is back."""
+
+    async def test() -> None:
+        alice = Client("alice", max_parallel_requests=1)
+        async with store(server) as one, store(server) as two:
+            hosts = [host(one, alice), host(two, alice)]
+            server.kill()
+            await until(lambda: not one.connected and not two.connected)
+            visit = await hosts[0].admit(alice, counted=True)
+            assert isinstance(visit, Visit)
+            refused = await hosts[0].admit(alice, counted=True)
+            assert not isinstance(refused, Visit)
+            assert refused.code == "client_parallel_limit"
+            server.start()
+            await until(lambda: one.connected and two.connected and two.elsewhere("client:alice") == 1)
+            assert not isinstance(await hosts[1].admit(alice, counted=True), Visit)
+            await visit.leave()
+            deadline = time.monotonic() + PATIENCE
+            while not isinstance(await hosts[1].admit(alice, counted=True), Visit):
+                assert time.monotonic() < deadline, "its place is not given back"
+                await asyncio.sleep(0.01)
 
     run(test)
