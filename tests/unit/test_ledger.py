@@ -440,3 +440,17 @@ def test_pruning_what_is_locked_is_left_for_later(
     clock.later(3600)
     ledger.prune(10)
     assert rows(path) == []
+
+
+def test_a_ledger_of_a_newer_version_stays_as_it_is(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As after a rollback: it counts in memory, and the newer version finds its own again."""
+    path = tmp_path / "usage.sqlite3"
+    with closing(sqlite3.connect(path)) as db:
+        db.execute(f"PRAGMA user_version = {module.SCHEMA + 1}")
+    before = path.read_bytes()
+    ledger = Ledger(path)
+    ledger.add(Use(time.time(), "alice", tokens=Tokens(1, 2, 3)))
+    assert ledger.spent("alice").tokens == 6
+    ledger.close()
+    assert path.read_bytes() == before
+    assert "newer version" in caplog.text

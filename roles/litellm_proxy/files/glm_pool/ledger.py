@@ -202,6 +202,8 @@ class Ledger:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             db = sqlite3.connect(self._path, timeout=BUSY_SECONDS, isolation_level=None)
+            if (found := db.execute("PRAGMA user_version").fetchone()[0]) > SCHEMA:
+                raise sqlite3.NotSupportedError(f"a newer version of this service made it ({found} > {SCHEMA})")
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = NORMAL")  # the last uses before a power loss may be missing
             db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;")
