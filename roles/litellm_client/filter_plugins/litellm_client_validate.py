@@ -170,7 +170,7 @@ def _names(settings: Settings) -> Iterator[str]:
         or not PROVIDER.fullmatch(provider)
         or provider in ("openai", "ollama", "lmstudio")
     ):
-        yield f"litellm_client_codex_provider is {provider!r}: use letters, digits, '_' and '-', no name of Codex's own."
+        yield f"litellm_client_codex_provider is {provider!r}: use letters, digits, '_', '-', no name of Codex's own."
 
 
 def _environments(settings: Settings) -> Iterator[str]:
