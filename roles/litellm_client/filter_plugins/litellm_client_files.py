@@ -39,7 +39,8 @@ def accounts(settings: Settings) -> list[dict[str, Any]]:
 
     Returns:
         One entry an account: user ("" for the machine), present (false: take out what is there), record,
-        directory_mode, and files with path, mode and format; own files have their content, merged ones settings.
+        directory_mode, and files with path, mode and format; own files have their content, merged ones settings. The
+        machine has group and members besides.
     """
     here = settings["litellm_client_state"] == "present"
     machine = here and settings["litellm_client_scope"] == "machine"
@@ -52,6 +53,8 @@ def accounts(settings: Settings) -> list[dict[str, Any]]:
             "record": f"{directory}/record.json",
             "directory_mode": "0755",
             "files": list(_of_machine(settings)),
+            "group": settings["litellm_client_group"],
+            "members": list(settings["litellm_client_users"]) if machine else [],
         },
         *(
             {

@@ -30,29 +30,35 @@ class Unreadable(ValueError):
     """A file cannot be merged with; the message says why, without its content."""
 
 
-def plan(wanted: Sequence[Mapping[str, Any]], found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Plan what the module litellm_client_write does.
+def plan(wanted: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Plan what the module litellm_client_write does, and who joins or leaves the group.
 
     Args:
-        wanted: accounts as the filter litellm_client_files makes them.
-        found: the same accounts as the module litellm_client_read returns them.
+        wanted: accounts as the filter litellm_client_accounts makes them, the machine first.
+        found: what the module litellm_client_read returned for them.
 
     Returns:
-        faults and warnings, a sentence each, and the accounts of the module's option; with faults they are of no use.
+        faults and warnings, a sentence each; accounts, for the module's option; groups, what changes in groups: create,
+        remove (names), join, leave (user and group). With faults the rest is of no use.
     """
     result: dict[str, Any] = {"faults": [], "warnings": [], "accounts": []}
-    for account, seen in zip(wanted, found, strict=True):
+    result["groups"] = {"create": [], "remove": [], "join": [], "leave": []}
+    for account, seen in zip(wanted, found["accounts"], strict=True):
         if not seen["known"]:
             if account["present"]:
-                result["faults"].append(
-                    f"litellm_client_users has {account['user']}, a user who is not there: create it first."
-                )
-            continue
-        if seen["error"]:
+                result["faults"].append(_unknown(account["user"]))
+        elif seen["error"]:
             result["faults"].append(f"{seen['error']}: it should say what this role put in; mend or remove it.")
-            continue
-        result["accounts"].append(_Account(account, seen, result).plan())
+        else:
+            one = _Account(account, seen, result)
+            if "group" in account:
+                one.join(found["group"])
+            result["accounts"].append(one.plan())
     return result
+
+
+def _unknown(user: str) -> str:
+    return f"litellm_client_users has {user}, a user whom the machine does not know: correct it, or create the user."
 
 
 class _Account:
@@ -61,7 +67,31 @@ class _Account:
         self.old = found["record"] or {}
         self.record: dict[str, Any] = {"version": 1, "own": [], "merged": {}, "directories": []}
 
+    def join(self, group: Mapping[str, Any]) -> None:
+        """Plan who is in the group that may read the token; who was in it without the role stays."""
+        name, groups = self.wanted["group"], self.result["groups"]
+        old = self.old.get("group") or {"name": name, "created": False, "members": []}
+        members = self.wanted["members"]
+        if self.wanted["present"]:
+            self.result["faults"] += [_unknown(user) for user in members if user in group["unknown"]]
+            join = [user for user in members if user not in group["members"]]
+            same = old["name"] == name
+            ours = sorted({*join, *(set(old["members"]) & set(members) if same else [])})
+            created = not group["exists"] or (same and old["created"])
+            self.record["group"] = {"name": name, "created": created, "members": ours}
+            groups["create"] += [] if group["exists"] else [name]
+            groups["join"] += [{"user": user, "group": name} for user in join]
+            if same:
+                leave = [user for user in old["members"] if user not in members and user in group["members"]]
+                groups["leave"] += [{"user": user, "group": name} for user in leave]
+                return
+        if old["created"]:
+            groups["remove"].append(old["name"])
+        else:
+            groups["leave"] += [{"user": user, "group": old["name"]} for user in old["members"]]
+
     def plan(self) -> dict[str, Any]:
+        """What the module does for this account."""
         present = self.wanted["present"]
         files = {self._absolute(file["path"]): file for file in self.wanted["files"]}
         own = {path: file for path, file in files.items() if file["format"] == "own"}
@@ -131,7 +161,7 @@ class _Account:
                     f"{path} of {self.wanted['user'] or 'the machine'} {where['message']}"
                 )
         self.result["warnings"] += [
-            f"{path} had a {'.'.join(lost)} of its own: it is replaced, and not kept as it can hold a secret."
+            f"{path} had {'.'.join(lost)} already: it is replaced, and not kept, as it can hold a secret."
             for lost in change.lost
         ]
         if file:
@@ -213,6 +243,9 @@ def merge(kind: str, text: str | None, settings: Sequence[tuple[Path, Any]], ent
         change.text = None
         return change
     change.text = write(document, text or "")
+    if not settings:
+        # tables that went leave their blank lines
+        change.text = change.text.rstrip("\n") + "\n"
     # the library keeps comments and order; that it also kept the meaning is looked up
     expected = copy.deepcopy(before)
     _merge_document(expected, settings, entry, FORMATS["json"][2], [])
@@ -296,8 +329,8 @@ def _container(document: Document, path: Path) -> Document:
 
 
 def _plain(value: Any) -> Any:
-    """Without the layout that tomlkit keeps beside each value."""
-    return value.unwrap() if hasattr(value, "unwrap") else value
+    """A copy without the layout that tomlkit keeps beside each value."""
+    return value.unwrap() if hasattr(value, "unwrap") else copy.deepcopy(value)
 
 
 def _merge_block(text: str | None, settings: Sequence[tuple[Path, Any]], entry: Entry) -> Change:

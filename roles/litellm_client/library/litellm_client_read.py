@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import json
+import pwd
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,8 @@ options:
       record: {type: str, required: true, description: File that names what the role put in before.}
       paths: {type: list, elements: str, required: true, description: 'Further files, absolute or with ~/.'}
       merged: {type: list, elements: str, required: true, description: Those of them whose text is needed.}
+  group: {type: str, required: true, description: Group whose members are wanted.}
+  members: {type: list, elements: str, required: true, description: Users who shall be in it.}
 author: [the project's authors]
 """
 
@@ -38,6 +42,11 @@ accounts:
     In the order of the option: user; known, whether there is such a user; home; shell, its name; record, its content or
     none; files, by absolute path the text (none: no such file), its sha256 and an error; missing_directories above the
     paths.
+group:
+  type: dict
+  returned: always
+  description: >-
+    exists; members, users who are in the group by whichever way; unknown, those of the option who are no users.
 """
 
 LARGEST = 16 * 1024 * 1024
@@ -77,6 +86,17 @@ def record_of(path: Path) -> dict[str, Any] | None:
     return record
 
 
+def group(name: str, wanted: list[str]) -> dict[str, Any]:
+    """Whether there is such a group, who is in it, and who of `wanted` is no user."""
+    unknown = [user for user in wanted if account(user) is None]
+    try:
+        entry = grp.getgrnam(name)
+    except KeyError:
+        return {"exists": False, "members": [], "unknown": unknown}
+    primary = [user.pw_name for user in pwd.getpwall() if user.pw_gid == entry.gr_gid]
+    return {"exists": True, "members": sorted({*entry.gr_mem, *primary}), "unknown": unknown}
+
+
 def look(wanted: dict[str, Any]) -> dict[str, Any]:
     """One account's state; see RETURN."""
     entry = account(wanted["user"])
@@ -112,13 +132,19 @@ def main() -> None:
         "merged": {"type": "list", "elements": "str", "required": True},
     }
     module = AnsibleModule(
-        {"accounts": {"type": "list", "elements": "dict", "required": True, "options": one}}, supports_check_mode=True
+        {
+            "accounts": {"type": "list", "elements": "dict", "required": True, "options": one},
+            "group": {"type": "str", "required": True},
+            "members": {"type": "list", "elements": "str", "required": True},
+        },
+        supports_check_mode=True,
     )
     try:
         found = [look(wanted) for wanted in module.params["accounts"]]
     except PermissionError:
         module.fail_json(msg="Only root can read the settings of other users: set litellm_client_become to true.")
-    module.exit_json(changed=False, accounts=found)
+    members = group(module.params["group"], module.params["members"])
+    module.exit_json(changed=False, accounts=found, group=members)
 
 
 if __name__ == "__main__":

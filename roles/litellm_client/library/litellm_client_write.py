@@ -203,24 +203,26 @@ def main() -> None:
     module = AnsibleModule(
         {"accounts": {"type": "list", "elements": "dict", "required": True, "options": one}}, supports_check_mode=True
     )
-    # what is shown is decided file by file; the content as such would hide every text that is part of it
-    contents = {file["content"] for plan in module.params["accounts"] for file in plan["files"] if file["shown"]}
-    module.no_log_values -= contents
+    # the plan says what may be shown; hidden as contents, parts of it would be missing in the diff
+    accounts, told = module.params["accounts"], {"module_args": "not repeated, as there are secrets in it"}
+    own = [file for plan in accounts for file in plan["files"] if not file["merged"] and not file["shown"]]
+    module.no_log_values.intersection_update(file["content"] for file in own)
     files = Files(module.check_mode)
-    for plan in module.params["accounts"]:
+    for plan in accounts:
         entry = account(plan["user"])
         if entry is None:
-            module.fail_json(msg=f"There is no user {plan['user']}: correct litellm_client_users.")
+            module.fail_json(msg=f"There is no user {plan['user']}: correct litellm_client_users.", invocation=told)
         try:
             with rights_of(entry):
                 files.apply(plan)
         except PermissionError as error:
             module.fail_json(
-                msg=f"{entry.pw_name} may not write {error.filename}: mend its rights, or see litellm_client_become."
+                msg=f"{entry.pw_name} may not write {error.filename}: mend its rights, or see litellm_client_become.",
+                invocation=told,
             )
         except (OSError, RuntimeError) as error:
-            module.fail_json(msg=f"{error}")
-    module.exit_json(changed=bool(files.changed), paths=files.changed, diff=files.diffs)
+            module.fail_json(msg=f"{error}", invocation=told)
+    module.exit_json(changed=bool(files.changed), paths=files.changed, diff=files.diffs, invocation=told)
 
 
 if __name__ == "__main__":
