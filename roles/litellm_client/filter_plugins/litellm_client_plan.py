@@ -13,6 +13,7 @@ from typing import Any
 
 import tomlkit
 import tomlkit.exceptions
+import tomlkit.items
 
 SECRET_NAME = re.compile(r"token|key|secret|passw|auth", re.IGNORECASE)
 PASSWORD = re.compile(r"//[^/@\s\"]*@")
@@ -21,6 +22,7 @@ BEGIN, END = "# >>> litellm_client (Ansible) >>>", "# <<< litellm_client (Ansibl
 MISSING = object()
 
 Path = tuple[str, ...]
+Table = Callable[[Any, bool], Any]
 Document = MutableMapping[str, Any]
 Entry = dict[str, Any]
 """What the record has on one merged file: format, created, settings (path, sha256, perhaps replaced), parents."""
@@ -233,24 +235,31 @@ def merge(kind: str, text: str | None, settings: Sequence[tuple[Path, Any]], ent
     read, write, table = FORMATS[kind]
     document = read(text or "")
     before = _plain(document)
-    change = Change(before, {}, text, {})
-    change.entry = _merge_document(document, settings, entry, table, change.lost)
-    after = change.after = _plain(document)
+    after = copy.deepcopy(before)
+    change = Change(before, after, text, {})
+    change.entry = _merge_document(after, settings, entry, FORMATS["json"][2], change.lost)
     change.entry["created"] = entry["created"] or text is None
     if after == before:
         return change
     if not after and change.entry["created"] and not settings:
         change.text = None
         return change
-    change.text = write(document, text or "")
+    first = [] if kind == "json" else [path for path, _ in settings if len(path) == 1 and path[0] not in before]
+    try:
+        rest = [setting for setting in settings if setting[0] not in first]
+        _merge_document(document, rest, entry, table, [])
+        # at the top, where no table has begun and no comment is parted from what it is on
+        head = tomlkit.dumps({path[0]: after[path[0]] for path in first}) if first else ""
+        change.text = head + write(document, text or "")
+        merged = _plain(read(change.text))
+    except (KeyError, TypeError, tomlkit.exceptions.TOMLKitError):
+        merged = None
+    # the library keeps comments and order; that it also kept the meaning is looked up
+    if merged != after:
+        raise Unreadable("has a layout that cannot be edited safely")
     if not settings:
         # tables that went leave their blank lines
-        change.text = change.text.rstrip("\n") + "\n"
-    # the library keeps comments and order; that it also kept the meaning is looked up
-    expected = copy.deepcopy(before)
-    _merge_document(expected, settings, entry, FORMATS["json"][2], [])
-    if _plain(read(change.text)) != expected:
-        raise Unreadable("has a layout that cannot be edited safely")
+        change.text = change.text.rstrip("\n") + "\n" if change.text else ""
     return change
 
 
@@ -258,7 +267,7 @@ def _merge_document(
     document: Document,
     settings: Sequence[tuple[Path, Any]],
     entry: Entry,
-    table: Callable[[bool], Any],
+    table: Table,
     lost: list[Path],
 ) -> Entry:
     former = {tuple(setting["path"]): setting for setting in entry["settings"]}
@@ -295,13 +304,13 @@ def _merge_document(
     return {"format": entry["format"], "settings": noted, "parents": sorted(map(list, parents & needed))}
 
 
-def _set(document: Document, path: Path, value: object, table: Callable[[bool], Any]) -> set[Path]:
+def _set(document: Document, path: Path, value: object, table: Table) -> set[Path]:
     """Put a value in; return the paths of the tables that were made for it."""
     made, current = set(), document
     for index, name in enumerate(path[:-1]):
         if name not in current:
             # a table of tables alone needs no head of its own
-            current[name] = table(index < len(path) - 2)
+            current[name] = table(current, index < len(path) - 2)
             made.add(path[: index + 1])
         current = current[name]
         if not isinstance(current, MutableMapping):
@@ -392,15 +401,21 @@ def _read_toml(text: str) -> tomlkit.TOMLDocument:
         raise Unreadable(f"is no TOML{f' ({where.group()})' if where else ''}: mend it") from None
 
 
-FORMATS: dict[str, tuple[Callable[[str], Any], Callable[[Any, str], str], Callable[[bool], Any]]] = {
-    "json": (_read_json, _write_json, lambda _: {}),
+def _toml_table(parent: Any, alone: bool) -> Any:
+    if isinstance(parent, tomlkit.items.InlineTable):
+        return tomlkit.inline_table()
+    return tomlkit.table(is_super_table=alone)
+
+
+FORMATS: dict[str, tuple[Callable[[str], Any], Callable[[Any, str], str], Table]] = {
+    "json": (_read_json, _write_json, lambda *_: {}),
     "toml": (
         _read_toml,
         lambda document, _: tomlkit.dumps(document),
-        lambda alone: tomlkit.table(is_super_table=alone),
+        _toml_table,
     ),
 }
-"""How a format is read and written, and what a new table is (argument: whether it has tables alone)."""
+"""How a format is read and written, and what a new table is (in which one, and whether it has tables alone)."""
 
 
 def _digest(value: object) -> str:
