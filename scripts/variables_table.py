@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROLES = {
     "litellm_proxy": "the proxy",
     "litellm_gateway": "the gateway in front of it",
+    "litellm_client": "workstations and build machines that use it",
 }
 """Directory below roles/ and what the role is."""
 README = "README.md"
@@ -49,7 +50,7 @@ def tables(options: Options, role: str) -> str:
     """Render one table of the variables and one of the fields of the structured ones."""
     parts = [_table("Variable", list(options.items()), role)]
     fields = [
-        (f"{name}[].{field}", option)
+        (f"{name}{'[]' if variable['type'] == 'list' else ''}.{field}", option)
         for name, variable in options.items()
         for field, option in variable.get("options", {}).items()
     ]

@@ -174,8 +174,9 @@ def test_an_endpoint_that_serves_the_models_is_taken() -> None:
         ({"status": -1, "msg": "Request failed: timed out"}, "litellm_client_verify_timeout"),
         ({"status": -1, "msg": "CERTIFICATE_VERIFY_FAILED"}, "litellm_client_ca_bundle"),
         ({"status": -1, "msg": "Name or service not known"}, "name is not known"),
-        ({"msg": f"odd {TOKEN}"}, "cannot be reached"),
-        ({}, "cannot be reached"),
+        ({"status": -1, "msg": f"odd {TOKEN}"}, "cannot be reached"),
+        ({"status": None}, "cannot be reached"),
+        ({"msg": f"odd {TOKEN}"}, "was not asked"),
     ],
 )
 def test_a_refusal_says_why_and_no_token(answer: dict[str, Any], says: str) -> None:

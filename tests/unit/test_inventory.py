@@ -140,3 +140,48 @@ def test_another_local_port_is_another_instance(checkout: Path) -> None:
 def test_the_local_proxy_can_be_a_systemd_service(checkout: Path) -> None:
     found = local_settings(checkout, "-e", "litellm_proxy_mode=systemd")
     assert (found["home"], found["front"], found["python"]) == ("/opt/litellm-proxy", "none", "/usr/bin/python3")
+
+
+# workstations ---------------------------------------------------------------------
+
+CLIENT = """
+litellm_client:
+  hosts:
+    desk-1:
+      ansible_connection: local
+      ansible_python_interpreter: PYTHON
+      litellm_client_become: false
+      litellm_client_url: http://127.0.0.1:1
+"""
+CLIENT_KEYS = """
+litellm_proxy_client_keys:
+  - {name: other, key: sk-00000000000000000000other0key1}
+  - {name: desk-1, key: sk-1b9f4c7e2d8a6053aa771b9f4c7e2d8a}
+"""
+
+
+def clients(checkout: Path, keys: str = "", *options: str) -> str:
+    """What playbooks/clients.yml says for a workstation; nothing listens on the address of its endpoint."""
+    hosts = checkout / "inventory/hosts.yml"
+    hosts.write_text(hosts.read_text().partition("# Workstations")[0] + CLIENT.replace("PYTHON", sys.executable))
+    settings = checkout / "group_vars/litellm_proxy/vars.yml"
+    settings.write_text(settings.read_text() + keys)
+    done = ansible(checkout, "ansible-playbook", "playbooks/clients.yml", "--check", *options)
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_without_workstations_there_is_nothing_to_do(checkout: Path) -> None:
+    done = ansible(checkout, "ansible-playbook", "playbooks/clients.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "no hosts matched" in done.stdout
+
+
+def test_a_workstation_without_a_key_of_its_name_is_refused(checkout: Path) -> None:
+    assert "litellm_client_token is not set for this host" in clients(checkout, CLIENT_KEYS.replace("desk-1", "desk-2"))
+
+
+def test_a_workstation_takes_the_key_of_its_name(checkout: Path) -> None:
+    said = clients(checkout, CLIENT_KEYS, "--diff", "-vvv")
+    assert "http://127.0.0.1:1 cannot be reached from this machine: nothing listens there" in said
+    assert "litellm_client_verify" in said
+    assert "1b9f4c7e2d8a6053" not in said

@@ -35,6 +35,13 @@ def test_text_cannot_break_the_table() -> None:
     assert text.splitlines()[-1] == r"| `a` | `x\|y` | one \| two three. |"
 
 
+def test_the_fields_of_a_list_and_of_a_mapping_are_told_apart() -> None:
+    field = {"x": {"description": "One."}}
+    options = {name: {"type": name, "description": "A.", "options": field} for name in ("list", "dict")}
+    text = variables_table.tables(options, "role")
+    assert "| `list[].x` |" in text and "| `dict.x` |" in text
+
+
 def test_write_keeps_what_is_around_the_tables_and_check_agrees_then(project: Path) -> None:
     assert variables_table.main(["--check"], root=project) == 1
     assert variables_table.main(["--write"], root=project) == 0

@@ -15,7 +15,10 @@ def refusal(answer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
     Returns:
         What is wrong and what to do, without the token; "" where the endpoint can be used.
     """
-    url, status = settings["litellm_client_url"], int(answer.get("status") or -1)
+    url = settings["litellm_client_url"]
+    if "status" not in answer:
+        return f"{url} was not asked, as Ansible failed on this machine itself: does it have a Python that works?"
+    status = int(answer["status"] or -1)
     if status == -1:
         return _unreached(f"{answer.get('msg', '')}", settings)
     if status in (401, 403):
