@@ -172,6 +172,8 @@ def test_an_endpoint_that_serves_the_models_is_taken() -> None:
         (models(), "it serves nothing"),
         ({"status": -1, "msg": "<urlopen error [Errno 111] Connection refused>"}, "nothing listens there"),
         ({"status": -1, "msg": "Request failed: timed out"}, "litellm_client_verify_timeout"),
+        ({"status": -1, "msg": "[SSL: WRONG_VERSION_NUMBER] wrong version number"}, "speaks no TLS"),
+        ({"status": -1, "msg": "[Errno 2] No such file or directory"}, "litellm_client_ca_bundle is no file"),
         ({"status": -1, "msg": "CERTIFICATE_VERIFY_FAILED"}, "litellm_client_ca_bundle"),
         ({"status": -1, "msg": "Name or service not known"}, "name is not known"),
         ({"status": -1, "msg": f"odd {TOKEN}"}, "cannot be reached"),

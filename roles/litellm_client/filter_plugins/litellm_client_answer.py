@@ -47,12 +47,16 @@ def refusal(answer: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
 
 def _unreached(message: str, settings: Mapping[str, Any]) -> str:
     url, lower = settings["litellm_client_url"], message.lower()
-    if "certificate" in lower or "ssl" in lower:
+    if "no such file" in lower or "ca_path" in lower:
+        why = "litellm_client_ca_bundle is no file on this machine: put it there first, or correct the path"
+    elif "wrong_version_number" in lower or "wrong version number" in lower:
+        why = "it speaks no TLS there: use http, or the port of TLS"
+    elif "certificate" in lower or "ssl" in lower:
         why = "its certificate is not trusted here, or is for another name: set litellm_client_ca_bundle to a PEM file"
     elif "timed out" in lower:
         why = "no answer in time: look for a firewall, or raise litellm_client_verify_timeout"
     elif "refused" in lower:
-        why = "nothing listens there: is the proxy up, and the port right"
+        why = "nothing listens there: start the proxy, or correct the port"
     elif "name or service not known" in lower or "resolution" in lower or "nodename" in lower:
         why = "the name is not known here: correct litellm_client_url, or the machine's DNS"
     else:

@@ -161,7 +161,10 @@ class Files:
 
 def _replace(path: Path, content: bytes, mode: int, gid: int | None) -> None:
     """Put a file in place at once; nobody sees half of it, or its content with wider rights."""
-    descriptor, name = tempfile.mkstemp(prefix=".litellm-client-", dir=path.parent)
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=".litellm-client-", dir=path.parent)
+    except PermissionError as error:
+        raise PermissionError(error.errno, error.strerror, str(path)) from None
     temporary = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as stream:
