@@ -9,6 +9,7 @@ compile() { "$uv" pip compile --quiet --generate-hashes --universal "$@"; }
 compile --python-version 3.11 requirements/uv.in --output-file requirements/uv.txt
 compile --python-version 3.11 requirements/tools.in --output-file requirements/tools.txt
 compile --python-version 3.11 requirements/simulator.in --output-file zai_simulator/requirements.txt
+compile --python-version 3.13 molecule/clients/programs/requirements.in --output-file molecule/clients/programs/requirements.txt
 # The role's locks serve every Python that LiteLLM supports on the tested systems, from 3.10 (Ubuntu 22.04) on.
 locks=roles/litellm_proxy/files/locks
 for name in uv supervisor; do

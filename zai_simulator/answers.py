@@ -110,17 +110,17 @@ def _tool_call(prompt: Prompt) -> ToolCall | None:
     tools = {tool.name: tool for tool in prompt.tools}
     if not tools:
         return None
-    asked = _CALL.search(prompt.text)
-    named = tools.get(asked.group(1).rstrip(".")) if asked else None
-    given = _given_arguments(prompt.text, asked) if asked and named else None
+    asked = [(tools.get(found.group(1).rstrip(".")), found) for found in _CALL.finditer(prompt.text)]
+    calls = [_call(tool, _given_arguments(prompt.text, found)) for tool, found in asked if tool]
     if prompt.forced_tool is not None:
-        if prompt.forced_tool != ANY_TOOL and (named is None or named.name != prompt.forced_tool):
+        first = calls[0] if calls else None
+        if prompt.forced_tool != ANY_TOOL and (first is None or first.name != prompt.forced_tool):
             return _call(tools[prompt.forced_tool])
-        return _call(named or prompt.tools[0], given)
-    if prompt.tool_results:
+        return first or _call(prompt.tools[0])
+    if prompt.tool_rounds < len(calls):
+        return calls[prompt.tool_rounds]
+    if calls or prompt.tool_results:
         return None
-    if named is not None:
-        return _call(named, given)
     return _call(prompt.tools[0]) if _ANY.search(prompt.text) else None
 
 

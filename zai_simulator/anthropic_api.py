@@ -18,6 +18,7 @@ from .prompts import (
     Segment,
     Tool,
     flag,
+    is_reminder,
     json_tokens,
     last_text,
     messages_of,
@@ -44,7 +45,7 @@ class AnthropicDialect:
         name, model = requested_model(body)
         messages = messages_of(body)
         tools = _tools(body.get("tools"))
-        text, results = _last_turn(messages)
+        text, results, rounds = _last_turn(messages)
         return Prompt(
             model=model,
             requested_model=name,
@@ -57,6 +58,7 @@ class AnthropicDialect:
             json_mode=False,
             max_tokens=token_limit(body, "max_tokens", model),
             segments=tuple(_segments(body, messages)),
+            tool_rounds=rounds,
         )
 
     def whole(self, prompt: Prompt, answer: Answer, usage: Usage) -> dict[str, object]:
@@ -212,10 +214,10 @@ def _thinks(thinking: object) -> bool:
     return str(kind) != "disabled"
 
 
-def _last_turn(messages: Sequence[Mapping[str, object]]) -> tuple[str, tuple[str, ...]]:
-    """Return the last text a user wrote, and the tool results when the last user message has any.
+def _last_turn(messages: Sequence[Mapping[str, object]]) -> tuple[str, tuple[str, ...], int]:
+    """Return the last text a user wrote, the tool results of the last user message, and their rounds since that text.
 
-    A message that only carries tool results does not hide the text of the one before it.
+    A message that carries tool results, and no text but reminders, does not hide the text of the one before it.
     """
     turns = [parts_of(m.get("content")) for m in messages if m.get("role") == "user"]
     results = tuple(
@@ -223,8 +225,14 @@ def _last_turn(messages: Sequence[Mapping[str, object]]) -> tuple[str, tuple[str
         for part in (turns[-1] if turns else [])
         if part.get("type") == "tool_result"
     )
-    text = next((last_text(turn) for turn in reversed(turns) if text_of(turn).strip()), "")
-    return text, results
+    rounds = 0
+    for turn in reversed(turns):
+        carries = any(part.get("type") == "tool_result" for part in turn)
+        text = last_text(turn)
+        rounds += carries
+        if text and not (carries and is_reminder(text)):
+            return text, results, rounds
+    return "", results, rounds
 
 
 def _segments(body: Mapping[str, object], messages: Sequence[Mapping[str, object]]) -> Iterator[Segment]:

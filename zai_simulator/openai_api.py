@@ -40,7 +40,7 @@ class OpenAIDialect:
             raise refusal("1210", field="tool_choice: only auto is supported")
         response_format = _option(body, "response_format", ("text", "json_object", "json_schema"))
         thinking = _option(body, "thinking", ("enabled", "disabled"))
-        text, results = _last_turn(messages)
+        text, results, rounds = _last_turn(messages)
         return Prompt(
             model=model,
             requested_model=name,
@@ -54,6 +54,7 @@ class OpenAIDialect:
             max_tokens=token_limit(body, "max_tokens", model),
             segments=tuple(_segments(body, messages)),
             tool_stream=flag(body, "tool_stream"),
+            tool_rounds=rounds,
         )
 
     def whole(self, prompt: Prompt, answer: Answer, usage: Usage) -> dict[str, object]:
@@ -169,14 +170,19 @@ def _tools(value: object) -> tuple[Tool, ...]:
     return tuple(tools)
 
 
-def _last_turn(messages: Sequence[Mapping[str, object]]) -> tuple[str, tuple[str, ...]]:
+def _last_turn(messages: Sequence[Mapping[str, object]]) -> tuple[str, tuple[str, ...], int]:
+    """Return the last text a user wrote, the tool results at the end, and the rounds of them since that text."""
     results: list[str] = []
     for message in reversed(messages):
         if message.get("role") != "tool":
             break
         results.insert(0, text_of(parts_of(message.get("content"))))
-    asked = next((m for m in reversed(messages) if m.get("role") == "user"), None)
-    return (last_text(parts_of(asked.get("content"))) if asked else ""), tuple(results)
+    rounds = 0
+    for message in reversed(messages):
+        if message.get("role") == "user":
+            return last_text(parts_of(message.get("content"))), tuple(results), rounds
+        rounds += bool(message.get("tool_calls"))
+    return "", tuple(results), rounds
 
 
 def _segments(body: Mapping[str, object], messages: Sequence[Mapping[str, object]]) -> Iterator[Segment]:

@@ -52,6 +52,7 @@ class Prompt:
         stream: Whether the answer is to be streamed.
         text: Last text of the last user message.
         tool_results: Texts of the tool results in the last message; not empty means their turn.
+        tool_rounds: How many times tools were called, and their results sent, since that text.
         tools: The tools on offer.
         forced_tool: Name of the tool that must be called, ``ANY_TOOL``, or None.
         reasons: Whether the answer shows reasoning.
@@ -73,6 +74,7 @@ class Prompt:
     max_tokens: int | None
     segments: tuple[Segment, ...]
     tool_stream: bool = False
+    tool_rounds: int = 0
 
     @property
     def tokens(self) -> int:
@@ -186,10 +188,15 @@ def text_of(parts: Sequence[Mapping[str, object]]) -> str:
     return "\n".join(str(part.get("text", "")) for part in parts if part.get("type") == "text")
 
 
+def is_reminder(text: str) -> bool:
+    """Return whether a client added the text itself, in tags."""
+    return text.lstrip().startswith("<system-reminder>")
+
+
 def last_text(parts: Sequence[Mapping[str, object]]) -> str:
     """Return the last text part that a person wrote: reminders that clients add in tags are skipped."""
     texts = [str(part.get("text", "")) for part in parts if part.get("type") == "text"]
-    written = [text for text in texts if text.strip() and not text.lstrip().startswith("<system-reminder>")]
+    written = [text for text in texts if text.strip() and not is_reminder(text)]
     return (written or texts or [""])[-1].strip()
 
 

@@ -159,6 +159,20 @@ def test_a_tool_result_is_quoted(ask: Ask, content: object) -> None:
     assert body["stop_reason"] == "end_turn"
 
 
+def test_several_calls_come_one_after_the_other(ask: Ask) -> None:
+    """The reminder that a client adds to a result begins no new turn."""
+    messages = user('call tool Bash with {"command": "one"}, then call tool Read with {"path": "two"}')
+    used = []
+    for reminder in ([], [{"type": "text", "text": "<system-reminder>x</system-reminder>"}]):
+        (block,) = ask("anthropic", messages=messages, tools=[READ, BASH]).body["content"]
+        used.append((block["name"], block["input"]))
+        result = {"type": "tool_result", "tool_use_id": block["id"], "content": block["name"]}
+        messages += [{"role": "assistant", "content": [block]}, {"role": "user", "content": [result, *reminder]}]
+    assert used == [("Bash", {"command": "one"}), ("Read", {"path": "two", "lines": []})]
+    (last,) = ask("anthropic", messages=messages, tools=[READ, BASH]).body["content"]
+    assert last["text"] == "simulated answer after tool result: Read"
+
+
 @pytest.mark.parametrize("system", ["be brief", [{"type": "text", "text": "be brief"}]])
 def test_system_is_taken_as_text_and_as_list(ask: Ask, system: object) -> None:
     assert ask("anthropic", system=system).body["usage"]["input_tokens"] == 7

@@ -138,6 +138,19 @@ def test_a_tool_result_is_quoted(ask: Ask) -> None:
     assert choice["finish_reason"] == "stop"
 
 
+def test_several_calls_come_one_after_the_other(ask: Ask) -> None:
+    messages = user('call tool clock, then call tool weather with {"city": "Bonn"}')
+    called = []
+    for _ in range(2):
+        said = ask("general", messages=messages, tools=[WEATHER, CLOCK]).body["choices"][0]["message"]
+        (call,) = said["tool_calls"]
+        called.append(call["function"]["name"])
+        messages += [said, {"role": "tool", "tool_call_id": call["id"], "content": f"of {called[-1]}"}]
+    assert called == ["clock", "weather"]
+    last = ask("general", messages=messages, tools=[WEATHER, CLOCK]).body["choices"][0]["message"]
+    assert last["content"] == "simulated answer after tool result: of weather"
+
+
 @pytest.mark.parametrize(
     ("changes", "reasons"),
     [
