@@ -188,7 +188,7 @@ def test_pool_has_a_deployment_for_each_api_and_a_wildcard_one_for_anthropic() -
         {
             "model": "zai/glm-5.3",
             "api_base": f"{base}/openai",
-            "allowed_openai_params": ["max_retries"],
+            "allowed_openai_params": ["max_retries", "response_format"],
             "api_key": "pool-scheduler",
         },
         *2 * [{"model": "anthropic/glm-5.3", "api_base": f"{base}/anthropic", "api_key": "pool-scheduler"}],

@@ -176,8 +176,8 @@ def _openai_deployment(pool: Settings, api_key: str, api_base: str, key: Setting
     params = {
         "model": f"zai/{pool['model']}",
         "api_base": api_base,
-        # otherwise the SDK below LiteLLM tries each key three times
-        "allowed_openai_params": ["max_retries"],
+        # else the SDK below LiteLLM tries each key three times, and JSON output is dropped, which Z.AI does have
+        "allowed_openai_params": ["max_retries", "response_format"],
         "api_key": api_key,
     }
     return _deployment(pool["name"], pool, "openai", params, key)

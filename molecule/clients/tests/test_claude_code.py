@@ -1,0 +1,167 @@
+"""Claude Code, as `claude --print`."""
+
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from clients_support import PIXEL
+from slots_support import assert_slot_comes_back
+from workstation_support import Done, Workstation, events
+
+from zai_simulator.control_client import ControlClient
+
+FLASH, FLAGSHIP = "glm-5.3-flash", "glm-5.3"
+BEHIND = {
+    "sonnet": FLAGSHIP,
+    "opus": FLAGSHIP,
+    "haiku": FLASH,
+    "glm-5.3": FLAGSHIP,
+    "glm-5.3[1m]": FLAGSHIP,
+    "glm-flash": FLASH,
+    "claude-sonnet-4-20250514": FLAGSHIP,
+    "claude-haiku-4-5": FLASH,
+}
+
+
+def bash(command: str) -> str:
+    return f"call tool Bash with {json.dumps({'command': command, 'description': 'as asked'})}"
+
+
+def read(path: str) -> str:
+    return f"call tool Read with {json.dumps({'file_path': path})}"
+
+
+TOOLS = ("--allowedTools", "Bash,Read")
+JSON = ("--output-format", "json")
+STREAM = ("--output-format", "stream-json", "--verbose", "--include-partial-messages")
+LOOP = ", then ".join(
+    [bash("echo one >made.txt"), bash("echo two >>made.txt"), read("/etc/debian_version"), bash("wc -l <made.txt")]
+)
+ASKED: dict[str, tuple[str, ...]] = {
+    "text": ("hello",),
+    "json": ("hello", *JSON),
+    "stream": ("hello", *STREAM),
+    "bash": (bash("echo from the shell | tr a-z A-Z"), *TOOLS),
+    "read": (read("/etc/debian_version"), *TOOLS),
+    "loop": (LOOP, *TOOLS, *JSON),
+    "image": ("call tool Read with " + json.dumps({"file_path": "/home/dev/pixel.png"}), *TOOLS, *STREAM),
+    "long": ("answer with 9000 words",),
+    "unknown": ("hello", "--model", "gpt-17"),
+    **{model: (f"by the name {model}", "--model", model) for model in BEHIND},
+}
+
+
+@pytest.fixture(scope="module")
+def asked(workstation: Workstation) -> dict[str, "Future[Done]"]:
+    """All of it, two at a time."""
+    made = workstation.run(f"base64 -d <<<{PIXEL} >/home/dev/pixel.png")
+    assert made.returncode == 0, made.stderr
+    with ThreadPoolExecutor(2) as runs:
+        return {name: runs.submit(workstation.claude, *options) for name, options in ASKED.items()}
+
+
+def answer(asked: dict[str, "Future[Done]"], name: str) -> str:
+    done = asked[name].result()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.cell("claude-code", "text")
+def test_text(asked: dict[str, "Future[Done]"]) -> None:
+    assert answer(asked, "text") == "simulated answer to: hello"
+
+
+def test_json(asked: dict[str, "Future[Done]"]) -> None:
+    told = json.loads(answer(asked, "json"))
+    assert (told["result"], told["is_error"], told["stop_reason"]) == ("simulated answer to: hello", False, "end_turn")
+    assert told["usage"]["output_tokens"] > 0
+
+
+@pytest.mark.cell("claude-code", "stream")
+@pytest.mark.cell("claude-code", "thinking")
+@pytest.mark.cell("claude-code", "beta")
+def test_stream_with_thinking(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    answer(asked, "stream")
+    told = events(asked["stream"].result())
+    deltas = [one["event"]["delta"] for one in told if one.get("event", {}).get("type") == "content_block_delta"]
+    texts = [delta["text"] for delta in deltas if delta["type"] == "text_delta"]
+    assert "".join(texts) == "simulated answer to: hello"
+    assert len(texts) > 1
+    assert "".join(delta["thinking"] for delta in deltas if delta["type"] == "thinking_delta")
+    assert told[-1]["result"] == "simulated answer to: hello"
+    upstream = [seen for seen in simulator.requests() if seen["path"].startswith("/api/anthropic")]
+    assert any("anthropic-beta" in {name.lower() for name in seen["headers"]} for seen in upstream)
+
+
+@pytest.mark.cell("claude-code", "tools")
+def test_bash_and_read_tools(asked: dict[str, "Future[Done]"]) -> None:
+    assert "FROM THE SHELL" in answer(asked, "bash")
+    assert "13." in answer(asked, "read")
+
+
+@pytest.mark.cell("claude-code", "tool_loop")
+@pytest.mark.cell(
+    "claude-code",
+    "cache",
+    "differs: each of the pool's keys has a cache of its own, so a prompt is written as often as there are keys",
+)
+def test_a_loop_of_tools(asked: dict[str, "Future[Done]"]) -> None:
+    """Five requests over three keys: two of them meet what was cached before."""
+    told = json.loads(answer(asked, "loop"))
+    assert told["result"] == "simulated answer after tool result: 2"
+    assert told["num_turns"] == 5
+    assert told["usage"]["cache_creation_input_tokens"] > 0
+    assert told["usage"]["cache_read_input_tokens"] > 0
+
+
+@pytest.mark.cell("claude-code", "images")
+def test_an_image(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    answer(asked, "image")
+    sent = json.dumps([seen["body"] for seen in simulator.requests() if "pixel.png" in json.dumps(seen["body"])])
+    assert '"type": "image"' in sent
+    assert PIXEL[:20] in sent
+
+
+@pytest.mark.cell("claude-code", "long_answer")
+def test_a_long_answer(asked: dict[str, "Future[Done]"]) -> None:
+    assert len(answer(asked, "long").split()) == 9000
+
+
+@pytest.mark.cell("claude-code", "names")
+def test_names_of_models(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    for model, behind in BEHIND.items():
+        assert answer(asked, model) == f"simulated answer to: by the name {model}"
+        found = {
+            seen["model"]
+            for seen in simulator.requests()
+            if f"by the name {model}" in [part.get("text") for part in last_user(seen["body"])]
+        }
+        assert found == {behind}, model
+
+
+def last_user(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """Parts of the last message of the user."""
+    content = [message["content"] for message in body.get("messages", []) if message["role"] == "user"][-1]
+    return [{"text": content}] if isinstance(content, str) else content
+
+
+@pytest.mark.cell("claude-code", "unknown_model")
+def test_an_unknown_model(asked: dict[str, "Future[Done]"]) -> None:
+    done = asked["unknown"].result()
+    assert done.returncode == 1
+    assert "gpt-17" in done.stdout
+
+
+@pytest.mark.cell("claude-code", "wrong_key")
+def test_a_wrong_key(workstation: Workstation) -> None:
+    done = Workstation(key="sk-wrong").claude("hello")
+    assert done.returncode == 1
+    assert "401" in done.stdout
+    assert "sk-wrong" not in done.stdout + done.stderr
+
+
+@pytest.mark.cell("claude-code", "interrupted")
+def test_a_killed_program_gives_its_slot_back(workstation: Workstation, simulator: ControlClient) -> None:
+    assert_slot_comes_back(workstation, simulator, "claude --print 'answer with 20000 words'")
+    assert workstation.claude("hello").stdout.strip() == "simulated answer to: hello"

@@ -1,0 +1,26 @@
+"""What the scenario `clients` deploys, and where its results are."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from host_support import REPOSITORY, SETTINGS
+
+SCENARIO = REPOSITORY / "molecule" / "clients"
+EPHEMERAL = Path(os.environ.get("MOLECULE_EPHEMERAL_DIRECTORY", "."))
+RESULTS = EPHEMERAL / "compatibility.json"
+"""What each cell of the page is, as scripts/compatibility.py reads it."""
+CERTIFICATE = EPHEMERAL / "certificate.json"
+"""Settings with the proxy's certificate and its key."""
+
+DEPLOYED: dict[str, Any] = yaml.safe_load((SCENARIO / "vars" / "settings.yml").read_text())
+LATER: dict[str, str] = yaml.safe_load((SCENARIO / "vars" / "values.yml").read_text())["later_values"]
+ROTATED = {
+    **DEPLOYED,
+    "litellm_proxy_zai_keys": [{**key, "key": LATER[key["name"]]} for key in SETTINGS["litellm_proxy_zai_keys"]],
+}
+"""The same with another value for each key."""
+
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+"""A PNG image."""

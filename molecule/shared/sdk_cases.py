@@ -1,0 +1,126 @@
+"""What each SDK gives for each feature through the proxy, and in words what differs from the API it was made for."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from host_support import SERVED_MODELS
+from workstation_support import PROGRAMS
+
+COMMANDS = {
+    "openai-python": f"python {PROGRAMS}/openai_sdk.py",
+    "openai-typescript": f"tsx {PROGRAMS}/openai_sdk.ts",
+    "anthropic-python": f"python {PROGRAMS}/anthropic_sdk.py",
+}
+
+NO_ROUTE = "not offered: the gateway answers 403 (`route_not_open`), the SDKs' PermissionDeniedError"
+ONE_CHOICE = (
+    "differs: `n`, `seed`, `logprobs`, the penalties, `logit_bias` and `user` are dropped: one choice comes back"
+)
+OLD_LIMIT = "differs: `max_completion_tokens` is dropped, and the answer is not limited; send `max_tokens`"
+UNKNOWN = "differs: 400 (BadRequestError) where OpenAI and Anthropic say 404 (NotFoundError)"
+NO_MEMORY = (
+    "not offered: `previous_response_id` is not known: the answer knows nothing of the turn before; send all of it"
+)
+NOT_KEPT = "not offered: answers are not kept, and cannot be fetched again"
+SCHEMA = "differs: the answer is JSON, but nobody holds it to the schema: Z.AI knows `json_object` alone"
+EFFORT = "differs: reasoning comes as `reasoning_content`; `reasoning_effort` is dropped, and GLM-5.3 always reasons"
+READ_ONLY = "differs: Z.AI caches by itself, for each key; `cached_tokens` tells when it did"
+EACH_KEY = "differs: each of the pool's keys has a cache of its own, so a prompt is written as often as there are keys"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One feature of one client.
+
+    Attributes:
+        feature: name of the row.
+        wanted: what it gives, or the class and status of the error.
+        note: what differs from the real API, if anything.
+    """
+
+    feature: str
+    wanted: Any
+    note: str = ""
+
+    def check(self, found: Any) -> None:
+        """Compare, with an error by its class and status."""
+        if isinstance(found, dict) and "error" in found and isinstance(self.wanted, tuple):
+            assert (found["error"], found["status"]) == self.wanted, found
+        else:
+            assert found == self.wanted
+
+
+HELLO = "simulated answer to: hello"
+RAIN = "simulated answer after tool result: rain"
+CLOSED = ["embeddings", "files", "batches", "speech", "images", "moderations"]
+
+
+def openai_cases() -> list[Case]:
+    """What both OpenAI SDKs give."""
+    return [
+        Case("text", [HELLO, "stop", "glm-pool"]),
+        Case("stream", [HELLO, True, True]),
+        Case("tools", ["tool_calls", "weather", {"city": "Bonn"}, RAIN]),
+        Case("forced_tool", ["tool_calls", ["weather"]]),
+        Case("json_output", {"simulated": True, "answer_to": "as JSON"}),
+        Case("structured_output", {"simulated": True, "answer_to": "as JSON"}, SCHEMA),
+        Case("images", ["simulated answer to: what is this", True]),
+        Case("models", SERVED_MODELS),
+        Case("long_answer", [9000, "stop"]),
+        Case("limited_answer", ["length", 50]),
+        Case("new_limit", ["stop", 910], OLD_LIMIT),
+        Case("fields", [1, False], ONE_CHOICE),
+        Case("responses_memory", ["simulated answer to: and now", False], NO_MEMORY),
+        Case("responses_stored", ("InternalServerError", 500), NOT_KEPT),
+        Case("other_apis", [dict.fromkeys(CLOSED, "PermissionDeniedError")], NO_ROUTE),
+        Case("wrong_key", ("AuthenticationError", 401)),
+        Case("unknown_model", ("BadRequestError", 400), UNKNOWN),
+        Case("bad_request", ("BadRequestError", 400)),
+        Case("interrupted", ["assistant", HELLO]),
+    ]
+
+
+OPENAI_PYTHON = [
+    *openai_cases(),
+    Case("thinking", [True, True], EFFORT),
+    Case("cache", [0, 0, 0, 123], READ_ONLY),
+    Case("responses", [HELLO, "completed", HELLO, "response.completed", {"city": "Bonn"}, RAIN]),
+]
+OPENAI_TYPESCRIPT = [
+    *openai_cases(),
+    Case("thinking", True, EFFORT),
+    Case("cache", [0, 0, 0, 183], READ_ONLY),
+    Case("responses", [HELLO, "completed", HELLO, "response.completed"]),
+]
+ANTHROPIC_PYTHON = [
+    Case("text", [HELLO, "end_turn", "glm-pool"]),
+    Case("stream", [HELLO, True, True]),
+    Case("tools", ["tool_use", "weather", {"city": "Bonn"}, RAIN]),
+    Case("forced_tool", ["tool_use", ["weather"]]),
+    Case(
+        "structured_output",
+        ("JSONDecodeError", None),
+        "not offered: `output_config.format` reaches Z.AI, which answers in plain words",
+    ),
+    Case("thinking", ["thinking", True, True, "simulated answer to: go on"]),
+    Case("images", ["simulated answer to: what is this", True]),
+    Case("documents", "simulated answer to: read"),
+    Case("models", SERVED_MODELS),
+    Case("count_tokens", True),
+    Case("cache", [[80, 0], [80, 0], [80, 0], [0, 80]], EACH_KEY),
+    Case("long_answer", [9000, "end_turn"]),
+    Case("limited_answer", ["max_tokens", 50]),
+    Case("beta", HELLO),
+    Case("server_tools", ["text"], "not offered: Z.AI runs no tools of Anthropic's; it answers without them"),
+    Case("other_apis", [dict.fromkeys(["batches", "files"], "PermissionDeniedError")], NO_ROUTE),
+    Case("wrong_key", ("AuthenticationError", 401)),
+    Case("unknown_model", ("BadRequestError", 400), UNKNOWN),
+    Case("bad_request", ("BadRequestError", 400)),
+    Case("interrupted", ["message_start", HELLO]),
+]
+
+CASES = {
+    "openai-python": OPENAI_PYTHON,
+    "openai-typescript": OPENAI_TYPESCRIPT,
+    "anthropic-python": ANTHROPIC_PYTHON,
+}
