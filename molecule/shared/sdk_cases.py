@@ -112,7 +112,11 @@ ANTHROPIC_PYTHON = [
     Case("limited_answer", ["max_tokens", 50]),
     Case("beta", HELLO),
     Case("server_tools", ["text"], "not offered: Z.AI runs no tools of Anthropic's; it answers without them"),
-    Case("other_apis", [dict.fromkeys(["batches", "files"], "PermissionDeniedError")], NO_ROUTE),
+    Case(
+        "other_apis",
+        [{"batches": "NotFoundError", "files": "PermissionDeniedError"}],
+        "not offered: batches give 404 (NotFoundError), files 403 (PermissionDeniedError)",
+    ),
     Case("wrong_key", ("AuthenticationError", 401)),
     Case("unknown_model", ("BadRequestError", 400), UNKNOWN),
     Case("bad_request", ("BadRequestError", 400)),

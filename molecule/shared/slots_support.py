@@ -21,7 +21,7 @@ def assert_slot_comes_back(workstation: Workstation, simulator: ControlClient, c
     gone = simulator.stats()["clients_gone"]
     script = (
         f"{prepare}\nrm -f ../../kill\n{command} </dev/null & child=$!\n"
-        "until [ -e ../../kill ]; do sleep 0.1; done\nkill -9 $child; wait $child; pkill -9 -P $child; echo killed"
+        "until [ -e ../../kill ]; do sleep 0.1; done\npkill -9 -P $child; kill -9 $child; wait $child; echo killed"
     )
     with ThreadPoolExecutor(1) as thread:
         running = thread.submit(workstation.run, script)

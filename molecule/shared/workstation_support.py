@@ -106,7 +106,7 @@ class Workstation:
         command = shlex.join(
             [
                 *("codex", "exec", "--json", "--skip-git-repo-check", "--sandbox", "danger-full-access"),
-                *("--model", model, *options, prompt),
+                *("--model", model, *options, "--", prompt),
             ]
         )
         return self.run(

@@ -18,9 +18,7 @@ BEHIND = {
     "haiku": FLASH,
     "glm-5.3": FLAGSHIP,
     "glm-5.3[1m]": FLAGSHIP,
-    "glm-flash": FLASH,
     "claude-sonnet-4-20250514": FLAGSHIP,
-    "claude-haiku-4-5": FLASH,
 }
 
 
@@ -40,12 +38,10 @@ LOOP = ", then ".join(
 )
 ASKED: dict[str, tuple[str, ...]] = {
     "text": ("hello",),
-    "json": ("hello", *JSON),
     "stream": ("hello", *STREAM),
     "bash": (bash("echo from the shell | tr a-z A-Z"), *TOOLS),
-    "read": (read("/etc/debian_version"), *TOOLS),
     "loop": (LOOP, *TOOLS, *JSON),
-    "image": ("call tool Read with " + json.dumps({"file_path": "/home/dev/pixel.png"}), *TOOLS, *STREAM),
+    "image": (read("/home/dev/pixel.png"), *TOOLS),
     "long": ("answer with 9000 words",),
     "unknown": ("hello", "--model", "gpt-17"),
     **{model: (f"by the name {model}", "--model", model) for model in BEHIND},
@@ -72,12 +68,6 @@ def test_text(asked: dict[str, "Future[Done]"]) -> None:
     assert answer(asked, "text") == "simulated answer to: hello"
 
 
-def test_json(asked: dict[str, "Future[Done]"]) -> None:
-    told = json.loads(answer(asked, "json"))
-    assert (told["result"], told["is_error"], told["stop_reason"]) == ("simulated answer to: hello", False, "end_turn")
-    assert told["usage"]["output_tokens"] > 0
-
-
 @pytest.mark.cell("claude-code", "stream")
 @pytest.mark.cell("claude-code", "thinking")
 @pytest.mark.cell("claude-code", "beta")
@@ -95,9 +85,8 @@ def test_stream_with_thinking(asked: dict[str, "Future[Done]"], simulator: Contr
 
 
 @pytest.mark.cell("claude-code", "tools")
-def test_bash_and_read_tools(asked: dict[str, "Future[Done]"]) -> None:
+def test_bash_tool(asked: dict[str, "Future[Done]"]) -> None:
     assert "FROM THE SHELL" in answer(asked, "bash")
-    assert "13." in answer(asked, "read")
 
 
 @pytest.mark.cell("claude-code", "tool_loop")
@@ -106,17 +95,17 @@ def test_bash_and_read_tools(asked: dict[str, "Future[Done]"]) -> None:
     "cache",
     "differs: each of the pool's keys has a cache of its own, so a prompt is written as often as there are keys",
 )
-def test_a_loop_of_tools(asked: dict[str, "Future[Done]"]) -> None:
+def test_a_loop_of_tools_told_as_json(asked: dict[str, "Future[Done]"]) -> None:
     """Five requests over three keys: two of them meet what was cached before."""
     told = json.loads(answer(asked, "loop"))
     assert told["result"] == "simulated answer after tool result: 2"
-    assert told["num_turns"] == 5
+    assert (told["num_turns"], told["is_error"], told["stop_reason"]) == (5, False, "end_turn")
     assert told["usage"]["cache_creation_input_tokens"] > 0
     assert told["usage"]["cache_read_input_tokens"] > 0
 
 
 @pytest.mark.cell("claude-code", "images")
-def test_an_image(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+def test_the_read_tool_sends_an_image(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
     answer(asked, "image")
     sent = json.dumps([seen["body"] for seen in simulator.requests() if "pixel.png" in json.dumps(seen["body"])])
     assert '"type": "image"' in sent
@@ -157,7 +146,7 @@ def test_an_unknown_model(asked: dict[str, "Future[Done]"]) -> None:
 def test_a_wrong_key(workstation: Workstation) -> None:
     done = Workstation(key="sk-wrong").claude("hello")
     assert done.returncode == 1
-    assert "401" in done.stdout
+    assert "Please run /login" in done.stdout
     assert "sk-wrong" not in done.stdout + done.stderr
 
 

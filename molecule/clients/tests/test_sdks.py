@@ -24,7 +24,7 @@ def seen(workstation: Workstation) -> dict[str, dict[str, Any]]:
         return dict(zip(COMMANDS, found, strict=True))
 
 
-@pytest.mark.parametrize(("client", "case"), parameters())
+@pytest.mark.parametrize(("client", "case"), list(parameters()))
 def test_feature(seen: dict[str, dict[str, Any]], client: str, case: Case) -> None:
     case.check(seen[client][case.feature])
 
