@@ -15,6 +15,8 @@ CERTIFICATE = EPHEMERAL / "certificate.json"
 """Settings with the proxy's certificate and its key."""
 
 DEPLOYED: dict[str, Any] = yaml.safe_load((SCENARIO / "vars" / "settings.yml").read_text())
+CLIENT_KEYS: dict[str, str] = {entry["name"]: entry["key"] for entry in DEPLOYED["litellm_proxy_client_keys"]}
+"""By client; `others` is for what a test does beside them."""
 LATER: dict[str, str] = yaml.safe_load((SCENARIO / "vars" / "values.yml").read_text())["later_values"]
 ROTATED = {
     **DEPLOYED,

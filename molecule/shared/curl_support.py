@@ -34,7 +34,7 @@ class Call:
 
 def calls(workstation: Workstation, *names: str) -> dict[str, list[Call]]:
     """Run the named calls, all of them where none is."""
-    done = workstation.run(" ".join(["bash", f"{PROGRAMS}/curl.sh", *names]), 90)
+    done = workstation.run(" ".join(["bash", f"{PROGRAMS}/curl.sh", *names]), "curl", 90)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, list[Call]] = {}
     for line in done.stdout.splitlines():

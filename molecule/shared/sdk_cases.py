@@ -4,13 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from host_support import SERVED_MODELS
-from workstation_support import PROGRAMS
-
-COMMANDS = {
-    "openai-python": f"python {PROGRAMS}/openai_sdk.py",
-    "openai-typescript": f"tsx {PROGRAMS}/openai_sdk.ts",
-    "anthropic-python": f"python {PROGRAMS}/anthropic_sdk.py",
-}
 
 NO_ROUTE = "not offered: the gateway answers 403 (`route_not_open`), the SDKs' PermissionDeniedError"
 ONE_CHOICE = (
@@ -66,7 +59,7 @@ def openai_cases() -> list[Case]:
         Case("structured_output", {"simulated": True, "answer_to": "as JSON"}, SCHEMA),
         Case("images", ["simulated answer to: what is this", True]),
         Case("models", SERVED_MODELS),
-        Case("long_answer", [9000, "stop"]),
+        Case("long_answer", [5000, "stop"]),
         Case("limited_answer", ["length", 50]),
         Case("new_limit", ["stop", 910], OLD_LIMIT),
         Case("fields", [1, False], ONE_CHOICE),
@@ -108,7 +101,7 @@ ANTHROPIC_PYTHON = [
     Case("models", SERVED_MODELS),
     Case("count_tokens", True),
     Case("cache", [[80, 0], [80, 0], [80, 0], [0, 80]], EACH_KEY),
-    Case("long_answer", [9000, "end_turn"]),
+    Case("long_answer", [5000, "end_turn"]),
     Case("limited_answer", ["max_tokens", 50]),
     Case("beta", HELLO),
     Case("server_tools", ["text"], "not offered: Z.AI runs no tools of Anthropic's; it answers without them"),

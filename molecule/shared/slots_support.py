@@ -15,7 +15,9 @@ def idle(simulator: ControlClient) -> bool:
     return all(use["in_flight"] == 0 for models in seen["accounts"].values() for use in models.values())
 
 
-def assert_slot_comes_back(workstation: Workstation, simulator: ControlClient, command: str, prepare: str = "") -> None:
+def assert_slot_comes_back(
+    workstation: Workstation, simulator: ControlClient, client: str, command: str, prepare: str = ""
+) -> None:
     """Kill a command whose answer takes many seconds once the answer has begun; nothing is in flight soon after."""
     wait_until(lambda: idle(simulator), 10)
     gone = simulator.stats()["clients_gone"]
@@ -24,7 +26,7 @@ def assert_slot_comes_back(workstation: Workstation, simulator: ControlClient, c
         "until [ -e ../../kill ]; do sleep 0.1; done\npkill -9 -P $child; kill -9 $child; wait $child; echo killed"
     )
     with ThreadPoolExecutor(1) as thread:
-        running = thread.submit(workstation.run, script)
+        running = thread.submit(workstation.run, script, client)
         wait_until(lambda: not idle(simulator), 30)
         workstation.run("touch ../../kill")
         assert "killed" in running.result().stdout

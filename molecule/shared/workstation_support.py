@@ -3,11 +3,12 @@
 import json
 import shlex
 import subprocess
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from host_support import MASTER_KEY, PORT, hosts_of
+from clients_support import CLIENT_KEYS
+from host_support import PORT, hosts_of
 
 NAME = "llm.example.com"
 """What the proxy's certificate is for, and how the workstation finds it."""
@@ -34,6 +35,13 @@ request_max_retries = 0
 stream_max_retries = 0
 """
 
+SDKS = {
+    "openai-python": ("python", f"{PROGRAMS}/openai_sdk.py"),
+    "openai-typescript": ("tsx", f"{PROGRAMS}/openai_sdk.ts"),
+    "anthropic-python": ("python", f"{PROGRAMS}/anthropic_sdk.py"),
+}
+"""The programs that try an SDK's features."""
+
 Done = subprocess.CompletedProcess[str]
 
 
@@ -43,44 +51,57 @@ class Workstation:
 
     Attributes:
         scheme: how the proxy is spoken to, http or https.
-        key: what the clients send.
-        more: further environment.
+        key: what the clients send; empty: each its own.
+        bare: whether they are told nothing by the environment, but what a login finds on the workstation.
     """
 
     scheme: str = "http"
-    key: str = MASTER_KEY
-    more: Mapping[str, str] = field(default_factory=dict)
+    key: str = ""
+    bare: bool = False
 
     @property
     def url(self) -> str:
         """The proxy's address without a path."""
         return f"{self.scheme}://{NAME}:{PORT}"
 
-    def environment(self) -> dict[str, str]:
-        """What every client is told: address, key, whom to trust."""
+    def environment(self, client: str) -> dict[str, str]:
+        """What a client is told: address, key, whom to trust."""
+        key = self.key or CLIENT_KEYS[client]
+        system = {"PATH": PATH, "LANG": "C.UTF-8", "USER": "dev"}
+        if self.bare:
+            return system
         trust = ("SSL_CERT_FILE", "NODE_EXTRA_CA_CERTS", "CURL_CA_BUNDLE", "CODEX_CA_CERTIFICATE")
         return {
-            "PATH": PATH,
-            "LANG": "C.UTF-8",
-            "USER": "dev",
+            **system,
             "OPENAI_BASE_URL": f"{self.url}/v1",
-            "OPENAI_API_KEY": self.key,
+            "OPENAI_API_KEY": key,
             "ANTHROPIC_BASE_URL": self.url,
-            "ANTHROPIC_AUTH_TOKEN": self.key,
+            "ANTHROPIC_AUTH_TOKEN": key,
             **(dict.fromkeys(trust, CA) if self.scheme == "https" else {}),
             **QUIET,
-            **self.more,
         }
 
-    def run(self, script: str, seconds: int = 60) -> Done:
-        """Run a shell script in an empty directory below a new home; it is ended after so many seconds."""
+    def run(self, script: str, client: str = "others", seconds: int = 60) -> Done:
+        """Run a shell script as a client, below a new home; it is ended after so many seconds."""
         (backend,) = hosts_of("workstation")
-        inside = f'cd "$(mktemp -d /home/dev/run.XXXXXX)" && mkdir work && export HOME="$PWD" && cd work\n{script}'
-        settings = [f"{name}={value}" for name, value in self.environment().items()]
+        # a login sets a PATH of its own
+        inside = f'cd "$(mktemp -d /home/dev/run.XXXXXX)" && mkdir work && export HOME="$PWD" PATH={PATH} && cd work\n{script}'
+        settings = [f"{name}={value}" for name, value in self.environment(client).items()]
         return subprocess.run(
             [
                 *("docker", "exec", "--user", "dev", backend.removeprefix("docker://")),
-                *("env", "-i", *settings, "timeout", "--kill-after=5", str(seconds), "bash", "-c", inside),
+                *(
+                    "env",
+                    "-i",
+                    *settings,
+                    "timeout",
+                    "--kill-after=5",
+                    str(seconds),
+                    "bash",
+                    *(["--login"] if self.bare else []),
+                    "-c",
+                    inside,
+                ),
             ],
             capture_output=True,
             text=True,
@@ -88,9 +109,9 @@ class Workstation:
             check=False,
         )
 
-    def features(self, command: str, names: Sequence[str] = (), seconds: int = 150) -> dict[str, Any]:
-        """What one of the programs/ saw, by feature."""
-        done = self.run(shlex.join([*command.split(), *names]), seconds)
+    def features(self, client: str, names: Sequence[str] = (), seconds: int = 150) -> dict[str, Any]:
+        """What an SDK's program saw, by feature."""
+        done = self.run(shlex.join([*SDKS[client], *names]), client, seconds)
         assert done.returncode == 0, done.stdout + done.stderr
         seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return seen
@@ -98,7 +119,7 @@ class Workstation:
     def claude(self, prompt: str, *options: str, seconds: int = 60, prepare: str = "") -> Done:
         """Ask Claude Code."""
         command = shlex.join(["claude", "--print", prompt, *options])
-        return self.run(f"{prepare}\n{command} </dev/null", seconds)
+        return self.run(f"{prepare}\n{command} </dev/null", "claude-code", seconds)
 
     def codex(self, prompt: str, *options: str, model: str = "glm-pool", seconds: int = 60, prepare: str = "") -> Done:
         """Ask Codex CLI, which prints its events as JSON."""
@@ -109,10 +130,8 @@ class Workstation:
                 *("--model", model, *options, "--", prompt),
             ]
         )
-        return self.run(
-            f'mkdir "$HOME/.codex"\nprintf %s {settings} >"$HOME/.codex/config.toml"\n{prepare}\n{command} </dev/null',
-            seconds,
-        )
+        own = "" if self.bare else f'mkdir "$HOME/.codex"\nprintf %s {settings} >"$HOME/.codex/config.toml"'
+        return self.run(f"{own}\n{prepare}\n{command} </dev/null", "codex", seconds)
 
 
 def events(done: Done) -> list[dict[str, Any]]:

@@ -108,7 +108,7 @@ def cache() -> Any:
 
 def long_answer() -> Any:
     with client.messages.stream(
-        model=MODEL, max_tokens=32000, messages=[{"role": "user", "content": "answer with 9000 words"}]
+        model=MODEL, max_tokens=32000, messages=[{"role": "user", "content": "answer with 5000 words"}]
     ) as streamed:
         last = streamed.get_final_message()
     return [len(last.content[0].text.split()), last.stop_reason]

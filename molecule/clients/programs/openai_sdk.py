@@ -108,7 +108,7 @@ def cache() -> Any:
 
 def long_answer() -> Any:
     """Without a limit of its own."""
-    answer = ask("answer with 9000 words").choices[0]
+    answer = ask("answer with 5000 words").choices[0]
     return [len(answer.message.content.split()), answer.finish_reason]
 
 

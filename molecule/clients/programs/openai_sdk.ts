@@ -82,7 +82,7 @@ const features: Record<string, () => Promise<unknown>> = {
     return counted;
   },
   async long_answer() {
-    const answer = (await ask("answer with 9000 words")).choices[0];
+    const answer = (await ask("answer with 5000 words")).choices[0];
     return [words(answer.message.content), answer.finish_reason];
   },
   async limited_answer() {

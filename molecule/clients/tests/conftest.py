@@ -13,7 +13,7 @@ from zai_simulator.control_client import ControlClient
 
 ORDER = [
     *("test_sdks", "test_claude_code", "test_codex", "test_curl"),
-    *("test_saturated", "test_trouble", "test_tls", "test_workstation", "test_page"),
+    *("test_saturated", "test_trouble", "test_tls", "test_managed", "test_usage", "test_workstation", "test_page"),
 ]
 """The files go from one state of the host to the next."""
 

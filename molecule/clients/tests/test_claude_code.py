@@ -42,7 +42,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "bash": (bash("echo from the shell | tr a-z A-Z"), *TOOLS),
     "loop": (LOOP, *TOOLS, *JSON),
     "image": (read("/home/dev/pixel.png"), *TOOLS),
-    "long": ("answer with 9000 words",),
+    "long": ("answer with 5000 words",),
     "unknown": ("hello", "--model", "gpt-17"),
     **{model: (f"by the name {model}", "--model", model) for model in BEHIND},
 }
@@ -114,7 +114,7 @@ def test_the_read_tool_sends_an_image(asked: dict[str, "Future[Done]"], simulato
 
 @pytest.mark.cell("claude-code", "long_answer")
 def test_a_long_answer(asked: dict[str, "Future[Done]"]) -> None:
-    assert len(answer(asked, "long").split()) == 9000
+    assert len(answer(asked, "long").split()) == 5000
 
 
 @pytest.mark.cell("claude-code", "names")
@@ -152,5 +152,5 @@ def test_a_wrong_key(workstation: Workstation) -> None:
 
 @pytest.mark.cell("claude-code", "interrupted")
 def test_a_killed_program_gives_its_slot_back(workstation: Workstation, simulator: ControlClient) -> None:
-    assert_slot_comes_back(workstation, simulator, "claude --print 'answer with 20000 words'")
+    assert_slot_comes_back(workstation, simulator, "claude-code", "claude --print 'answer with 20000 words'")
     assert workstation.claude("hello").stdout.strip() == "simulated answer to: hello"

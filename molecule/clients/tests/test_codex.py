@@ -23,7 +23,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "loop": (", then ".join([run("echo one >made.txt"), run("echo two >>made.txt"), run("cat made.txt | wc -l")]),),
     "image": ("what is this", "--image", "/home/dev/codex.png"),
     "schema": ("as JSON", "--output-schema", "/home/dev/schema.json"),
-    "long": ("answer with 9000 words",),
+    "long": ("answer with 5000 words",),
 }
 
 
@@ -101,7 +101,7 @@ def test_a_schema(asked: dict[str, "Future[Done]"]) -> None:
 
 @pytest.mark.cell("codex", "long_answer")
 def test_a_long_answer(asked: dict[str, "Future[Done]"]) -> None:
-    assert len(said(asked, "long").split()) == 9000
+    assert len(said(asked, "long").split()) == 5000
 
 
 @pytest.mark.cell("codex", "unknown_model")
@@ -124,6 +124,7 @@ def test_a_killed_program_gives_its_slot_back(workstation: Workstation, simulato
     assert_slot_comes_back(
         workstation,
         simulator,
+        "codex",
         "codex exec --json --skip-git-repo-check --model glm-pool 'answer with 20000 words'",
         f'mkdir "$HOME/.codex"; cat >"$HOME/.codex/config.toml" <<END\n{CODEX.format(url=workstation.url)}\nEND',
     )

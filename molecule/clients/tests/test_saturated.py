@@ -5,16 +5,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from clients_support import CLIENT_KEYS
 from curl_support import Call, calls
 from host_support import KEY_VALUES, Proxy, hosts_of, wait_until
-from sdk_cases import COMMANDS
 from testinfra import get_host
-from workstation_support import Done, Workstation
+from workstation_support import SDKS, Done, Workstation
 
 from zai_simulator.control_client import ControlClient
 
 SLOTS = 4 * len(KEY_VALUES)
-HELD = 30.0
+HELD = 25.0
 """Seconds that the answers which hold the slots take: the clients start and wait that long."""
 
 
@@ -23,13 +23,19 @@ def told(workstation: Workstation, simulator: ControlClient) -> Iterator[dict[st
     """What each client got while all slots were held by others, who do get their answers."""
     (backend,) = hosts_of("litellm_proxy")
     proxy = Proxy(get_host(backend))
+
+    def hold() -> int:
+        body = {"model": "glm-pool", "messages": [{"role": "user", "content": "hello"}]}
+        headers = {"Authorization": f"Bearer {CLIENT_KEYS['others']}"}
+        return proxy.call("/v1/chat/completions", body, headers).status_code
+
     for name in KEY_VALUES:
         simulator.set_account(name.replace("key", "account"), latency=HELD)
-    with ThreadPoolExecutor(SLOTS + len(COMMANDS) + 3) as threads:
-        holders = [threads.submit(proxy.chat) for _ in range(SLOTS)]
+    with ThreadPoolExecutor(SLOTS + len(SDKS) + 3) as threads:
+        holders = [threads.submit(hold) for _ in range(SLOTS)]
         wait_until(lambda: simulator.stats()["total"]["in_flight"] == SLOTS, 10)
         running: dict[str, Future[Any]] = {
-            client: threads.submit(workstation.features, command, ["text"]) for client, command in COMMANDS.items()
+            client: threads.submit(workstation.features, client, ["text"]) for client in SDKS
         }
         running["claude-code"] = threads.submit(workstation.claude, "hello")
         running["codex"] = threads.submit(workstation.codex, "hello")
@@ -37,10 +43,10 @@ def told(workstation: Workstation, simulator: ControlClient) -> Iterator[dict[st
         found = {client: future.result() for client, future in running.items()}
         assert simulator.stats()["total"]["in_flight"] == SLOTS, "the slots were held all the time"
         yield found
-        assert [holder.result().status_code for holder in holders] == [200] * SLOTS
+        assert [holder.result() for holder in holders] == [200] * SLOTS
 
 
-@pytest.mark.parametrize("client", [pytest.param(name, marks=pytest.mark.cell(name, "saturated")) for name in COMMANDS])
+@pytest.mark.parametrize("client", [pytest.param(name, marks=pytest.mark.cell(name, "saturated")) for name in SDKS])
 def test_sdk(told: dict[str, Any], client: str) -> None:
     error = told[client]["text"]
     assert (error["error"], error["status"]) == ("RateLimitError", 429)

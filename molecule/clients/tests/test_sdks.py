@@ -5,8 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from sdk_cases import CASES, COMMANDS, Case
-from workstation_support import Workstation
+from sdk_cases import CASES, Case
+from workstation_support import SDKS, Workstation
 
 
 def parameters() -> Iterator[Any]:
@@ -20,8 +20,8 @@ def parameters() -> Iterator[Any]:
 def seen(workstation: Workstation) -> dict[str, dict[str, Any]]:
     """What each program saw."""
     with ThreadPoolExecutor(2) as runs:
-        found = runs.map(workstation.features, COMMANDS.values())
-        return dict(zip(COMMANDS, found, strict=True))
+        found = runs.map(workstation.features, SDKS)
+        return dict(zip(SDKS, found, strict=True))
 
 
 @pytest.mark.parametrize(("client", "case"), list(parameters()))

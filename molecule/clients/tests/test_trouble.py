@@ -2,17 +2,17 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 from clients_support import LATER, ROTATED
 from curl_support import calls
 from host_support import play, wait_until
-from sdk_cases import COMMANDS
-from workstation_support import Workstation
+from workstation_support import SDKS, Workstation
 
 from zai_simulator.control_client import ControlClient
 
-ALL = [*COMMANDS, "claude-code", "codex", "curl"]
+ALL = [*SDKS, "claude-code", "codex", "curl"]
 
 
 class Loops:
@@ -20,24 +20,26 @@ class Loops:
 
     def __init__(self, workstation: Workstation) -> None:
         self.workstation = workstation
-        self.ended = False
+        self.ended = Event()
         self.rounds = dict.fromkeys(ALL, 0)
         self.failures: list[str] = []
 
     def sdk(self, client: str) -> None:
         """One process, which repeats by itself."""
         seen = self.workstation.features(
-            COMMANDS[client], ["--repeat", f"/home/dev/{client}.begun", "/home/dev/end"], seconds=280
+            client, ["--repeat", f"/home/dev/{client}.begun", "/home/dev/end"], seconds=280
         )
         self.rounds[client] = seen["rounds"]
         self.failures += [f"{client}: {failure}" for failure in seen["failures"]]
 
     def program(self, client: str, ask: Callable[[], str]) -> None:
         """A new process each time."""
-        while not self.ended:
+        while not self.ended.is_set():
             if failure := ask():
                 self.failures.append(f"{client}: {failure}")
             self.rounds[client] += 1
+            # leaves the machine to the others
+            self.ended.wait(2)
 
     def claude(self) -> str:
         """A failure's text, empty for none."""
@@ -57,7 +59,7 @@ class Loops:
     def all_begun(self) -> bool:
         """Whether each client has had its first answers."""
         begun = self.workstation.run("ls /home/dev/*.begun").stdout
-        return all(f"{name}.begun" in begun for name in COMMANDS) and all(
+        return all(f"{name}.begun" in begun for name in SDKS) and all(
             self.rounds[name] for name in ("claude-code", "codex", "curl")
         )
 
@@ -70,7 +72,7 @@ def loops(workstation: Workstation, simulator: ControlClient) -> Loops:
     workstation.run("rm -f /home/dev/*.begun /home/dev/end")
     found = Loops(workstation)
     with ThreadPoolExecutor(len(ALL)) as threads:
-        running = [threads.submit(found.sdk, client) for client in COMMANDS]
+        running = [threads.submit(found.sdk, client) for client in SDKS]
         for client, ask in (("claude-code", found.claude), ("codex", found.codex), ("curl", found.curl)):
             running.append(threads.submit(found.program, client, ask))
         try:
@@ -80,7 +82,7 @@ def loops(workstation: Workstation, simulator: ControlClient) -> Loops:
             assert rotated.returncode == 0, rotated.stdout
             wait_until(lambda: simulator.stats()["keys"]["key-a-later"]["answers"] > 5)
         finally:
-            found.ended = True
+            found.ended.set()
             workstation.run("touch /home/dev/end")
         for future in running:
             future.result()
