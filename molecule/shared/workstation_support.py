@@ -85,7 +85,8 @@ class Workstation:
         """Run a shell script as a client, below a new home; it is ended after so many seconds."""
         (backend,) = hosts_of("workstation")
         # a login sets a PATH of its own
-        inside = f'cd "$(mktemp -d /home/dev/run.XXXXXX)" && mkdir work && export HOME="$PWD" PATH={PATH} && cd work\n{script}'
+        begin = f'cd "$(mktemp -d /home/dev/run.XXXXXX)" && mkdir work && export HOME="$PWD" PATH={PATH} && cd work'
+        inside = f"{begin}\n{script}"
         settings = [f"{name}={value}" for name, value in self.environment(client).items()]
         return subprocess.run(
             [
