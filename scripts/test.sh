@@ -42,7 +42,7 @@ molecule() {
   local first second failed=0
   # an interrupt does not reach what a script runs beside itself
   trap 'trap - INT TERM; kill 0' INT TERM
-  lane default handover & first=$!
+  lane default handover clients & first=$!
   lane compose process shared_limits bad_input & second=$!
   wait "$first" || failed=1
   wait "$second" || failed=1

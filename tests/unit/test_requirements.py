@@ -16,6 +16,7 @@ LOCKS = [
     *sorted((ROOT / "requirements").glob("*.txt")),
     *sorted(path.with_suffix(".txt") for path in (ROLE / "files" / "locks").glob("*.in")),
     ROOT / "zai_simulator" / "requirements.txt",
+    ROOT / "molecule" / "clients" / "programs" / "requirements.txt",
 ]
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)")
 by_name = pytest.mark.parametrize("lock", LOCKS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -92,3 +93,14 @@ def test_collections_are_those_of_the_tool_chain() -> None:
             if manifest.is_file():
                 installed[entry["name"]] = json.loads(manifest.read_text())["collection_info"]["version"]
     assert installed == {entry["name"]: entry["version"] for entry in wanted}
+
+
+def test_the_lock_for_npm_has_a_hash_for_each_package_and_names_no_registry() -> None:
+    programs = ROOT / "molecule" / "clients" / "programs"
+    lock = json.loads((programs / "package-lock.json").read_text())
+    packages = {name: package for name, package in lock["packages"].items() if name}
+    assert packages
+    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
+    assert [name for name, package in packages.items() if "resolved" in package] == []
+    wanted = json.loads((programs / "package.json").read_text())["dependencies"]
+    assert [version for version in wanted.values() if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+", version)] == []
