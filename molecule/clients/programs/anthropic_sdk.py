@@ -1,6 +1,7 @@
 """The `anthropic` package in Python; its URL and token come from the environment, as for Claude Code."""
 
 import json
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -100,10 +101,15 @@ def count_tokens() -> Any:
 
 
 def cache() -> Any:
-    """Tokens written to and read from the cache; as often as there are keys, since each has its own."""
-    system = [{"type": "text", "text": "rules of the house " * 20, "cache_control": {"type": "ephemeral"}}]
-    usages = [ask("hello", system=system).usage for _ in range(4)]
-    return [[usage.cache_creation_input_tokens, usage.cache_read_input_tokens] for usage in usages]
+    """Whether the first prompt is written to the cache and not read, and a later one read and not written."""
+    text = f"rules of the house at {time.time()} " * 20
+    system = [{"type": "text", "text": text, "cache_control": {"type": "ephemeral"}}]
+    usages = [ask("hello", system=system).usage for _ in range(8)]
+    first, last = usages[0], max(usages, key=lambda usage: usage.cache_read_input_tokens)
+    return [
+        [first.cache_creation_input_tokens > 0, first.cache_read_input_tokens == 0],
+        [last.cache_creation_input_tokens == 0, last.cache_read_input_tokens > 0],
+    ]
 
 
 def long_answer() -> Any:

@@ -73,13 +73,14 @@ const features: Record<string, () => Promise<unknown>> = {
     for await (const entry of client.models.list()) found.push(entry.id);
     return found.sort();
   },
+  // whether the first time nothing is read from the cache, and some is when as many have asked as there are keys
   async cache() {
-    const counted: unknown[] = [];
-    for (let turn = 0; turn < 4; turn++) {
-      const answer = await ask("the same prompt, of some length, in TypeScript ".repeat(20));
-      counted.push(answer.usage?.prompt_tokens_details?.cached_tokens ?? null);
+    const prompt = `the same prompt at ${Date.now()}, of some length, `.repeat(20);
+    const counted: number[] = [];
+    for (let turn = 0; turn < 8; turn++) {
+      counted.push((await ask(prompt)).usage!.prompt_tokens_details!.cached_tokens!);
     }
-    return counted;
+    return [counted[0] === 0, Math.max(...counted) > 0];
   },
   async long_answer() {
     const answer = (await ask("answer with 5000 words")).choices[0];

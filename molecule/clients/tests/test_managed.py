@@ -13,6 +13,8 @@ SETTINGS = {
     "litellm_client_token": CLIENT_KEYS["others"],
     "litellm_client_ca_bundle": CA,
     "litellm_client_users": ["dev"],
+    # what Python's SDKs know it by
+    "litellm_client_environment": {"SSL_CERT_FILE": CA},
     "litellm_client_models": {"opus": "glm-5.3", "sonnet": "glm-5.3", "haiku": "glm-flash"},
 }
 
