@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import pwd
@@ -14,7 +15,7 @@ import pytest
 import tomlkit
 from litellm_client_files import accounts, claude_settings, codex_config, helper_script, places, shell_environment
 from litellm_client_plan import plan
-from litellm_client_read import look
+from litellm_client_read import group, look
 from litellm_client_write import Files
 from test_client_validate import TOKEN, URL, settings
 
@@ -306,8 +307,8 @@ def test_a_link_of_the_users_stays_a_link(home: Path, tmp_path: Path) -> None:
 def test_a_file_that_changes_meanwhile_is_left_alone(home: Path, tmp_path: Path) -> None:
     (home / ".profile").write_text("one\n")
     wanted = accounts(mine(tmp_path))
-    group = {"exists": True, "members": [], "unknown": []}
-    planned = plan(wanted, {"accounts": [look(place) for place in places(wanted)], "group": group})
+    members = {"exists": True, "members": [], "unknown": []}
+    planned = plan(wanted, {"accounts": [look(place) for place in places(wanted)], "group": members})
     (home / ".profile").write_text("two\n")
     with pytest.raises(RuntimeError, match="run the playbook again"):
         Files(check=False).apply(written(planned["accounts"][1]))
@@ -316,8 +317,8 @@ def test_a_file_that_changes_meanwhile_is_left_alone(home: Path, tmp_path: Path)
 
 def planned_faults(wanted: dict[str, Any]) -> dict[str, Any]:
     all_accounts = accounts(wanted)
-    group = {"exists": False, "members": [], "unknown": ["carol"]}
-    return plan(all_accounts, {"accounts": [look(place) for place in places(all_accounts)], "group": group})
+    members = {"exists": False, "members": [], "unknown": ["carol"]}
+    return plan(all_accounts, {"accounts": [look(place) for place in places(all_accounts)], "group": members})
 
 
 def test_files_that_cannot_be_read_are_named_all_at_once(home: Path, tmp_path: Path) -> None:
@@ -363,11 +364,20 @@ def test_unknown_users_are_named(machine: Path) -> None:
 # who is in the group -----------------------------------------------------------------
 
 
+def test_members_are_found_by_whichever_way_they_are_in_the_group() -> None:
+    entry = pwd.getpwuid(os.geteuid())
+    primary = grp.getgrgid(entry.pw_gid).gr_name
+    assert ME in group(primary, [ME])["members"]
+    assert group("no-such-group", [ME, "no-such-user"]) == {
+        "exists": False, "members": [], "unknown": ["no-such-user"],
+    }  # fmt: skip
+
+
 def groups(machine: Path, members: list[str], exists: bool = True, **changes: object) -> dict[str, Any]:
     """What changes in groups; writes the record."""
     wanted = accounts(given(machine, **changes) | {"litellm_client_group": "team"})[:1]
-    group = {"exists": exists, "members": members, "unknown": []}
-    planned = plan(wanted, {"accounts": [look(place) for place in places(wanted)], "group": group})
+    found_group = {"exists": exists, "members": members, "unknown": []}
+    planned = plan(wanted, {"accounts": [look(place) for place in places(wanted)], "group": found_group})
     for account in planned["accounts"]:
         for file in account["files"]:
             file["group"] = ""

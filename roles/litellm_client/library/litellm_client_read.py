@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grp
 import json
-import pwd
+import os
 from pathlib import Path
 from typing import Any
 
@@ -88,13 +88,15 @@ def record_of(path: Path) -> dict[str, Any] | None:
 
 def group(name: str, wanted: list[str]) -> dict[str, Any]:
     """Whether there is such a group, who is in it, and who of `wanted` is no user."""
-    unknown = [user for user in wanted if account(user) is None]
+    entries = {user: account(user) for user in wanted}
+    unknown = [user for user in wanted if entries[user] is None]
     try:
         entry = grp.getgrnam(name)
     except KeyError:
         return {"exists": False, "members": [], "unknown": unknown}
-    primary = [user.pw_name for user in pwd.getpwall() if user.pw_gid == entry.gr_gid]
-    return {"exists": True, "members": sorted({*entry.gr_mem, *primary}), "unknown": unknown}
+    # asked one by one, as a directory service need not list its users
+    others = [name for name, user in entries.items() if user and entry.gr_gid in os.getgrouplist(name, user.pw_gid)]
+    return {"exists": True, "members": sorted({*entry.gr_mem, *others}), "unknown": unknown}
 
 
 def look(wanted: dict[str, Any]) -> dict[str, Any]:
