@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 
 from tests.pool.pool_client import APIS, Answer, Api, PoolClient, together, wait_until
 from tests.pool.pool_server import Key, Rig, running_rig
+from tests.pool.test_pool_shared import RedisServer
 
 KEYS = (Key("one", "alpha", slots=6), Key("two", "beta", slots=6))
 PRICES = {"glm-5.3": {"input": 2.0, "cached": 0.5, "output": 8.0}}
@@ -29,6 +31,9 @@ def client_key(name: str, **fields: object) -> dict[str, Any]:
 
 
 ALICE, BOB = client_key("alice"), client_key("bob", pools=[FLASH])
+
+
+RESPONSES = "/v1/responses"
 
 
 class Desk:
@@ -255,6 +260,26 @@ def test_budgets_outlive_a_restart(desk: Desk) -> None:
     assert desk.of("mona").ask("openai").status == 429
 
 
+def test_a_budget_that_is_used_up_amid_hundreds_of_requests(desk: Desk) -> None:
+    """Those that wait for a key by then are refused, as are all that come later."""
+    desk.clients(client_key("rita", monthly_tokens=10**6), client_key("sven"))
+    each = desk.of("sven").ask("openai", text="one of hundreds").body["usage"]["total_tokens"]
+    desk.clients(client_key("rita", monthly_tokens=50 * each), client_key("sven"))
+    desk.rig.accounts(latency=0.2)
+    slots = sum(key.slots or 0 for key in KEYS)
+    ask = partial(desk.of("rita").ask, "openai", text="one of hundreds")
+    answers = together([ask] * 300, 100)
+    assert {answer.status for answer in answers} == {200, 429}
+    served = [answer for answer in answers if answer.status == 200]
+    assert 50 <= len(served) <= 50 + 2 * slots, "those with the upstream, and answers on their way back"
+    used = desk.ledger("rita")
+    assert used["input"] + used["cached"] + used["output"] == len(served) * each
+    assert (used["requests"], used["failed"]) == (300, 300 - len(served))
+    refused = {answer.error["code"] for answer in answers if answer.status == 429}
+    assert refused == {"budget_used_up"}
+    assert desk.of("sven").ask("openai").status == 200
+
+
 # What is written down -------------------------------------------------------------
 
 
@@ -325,3 +350,144 @@ def test_metrics_log_and_status_name_the_client_and_no_key(desk: Desk) -> None:
     assert (shown["name"], shown["state"], shown["monthly_tokens"]) == ("quinn", "active", 1000)
     assert shown["tokens"] > 0
     assert value("quinn") not in desk.rig.server.clients_file.read_text()
+
+
+# The Responses API ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_responses_api_knows_clients_too(desk: Desk, stream: bool) -> None:
+    name = f"tess-{stream}".lower()
+    desk.clients(client_key(name, pools=["glm-pool"], rpm=2), client_key("una", state="revoked"))
+
+    def ask(who: str, model: str = "glm-pool") -> Answer:
+        body = json.dumps({"model": model, "input": "hello there", "stream": stream})
+        return desk.of(who).send_raw("openai", RESPONSES, body.encode()).finish()
+
+    answer = ask(name)
+    assert answer.status == 200, answer
+    assert [(ask(who).status, error_type(ask(who))) for who in ("una", "nobody")] == [(401, "authentication_error")] * 2
+    refused = ask(name, FLASH)
+    assert (refused.status, error_type(refused)) == (403, "permission_error"), refused
+    limited = ask(name)
+    assert (limited.status, error_type(limited)) == (429, "rate_limit_error")
+    assert limited.retry_after
+    whole = answer.events[-2 if answer.events[-1][1] == "[DONE]" else -1][1]["response"] if stream else answer.body
+    used = desk.ledger(name)
+    assert used["input"] + used["cached"] == whole["usage"]["input_tokens"]
+    assert used["output"] == whole["usage"]["output_tokens"]
+    assert (used["requests"], used["failed"]) == (3, 2)
+    assert (answer.key, "glm-pool", "glm-5.3") in used["places"]
+
+
+# LiteLLM's own strategies ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plain_rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    with running_rig(tmp_path_factory.mktemp("plain"), KEYS, routing_strategy="simple-shuffle") as rig:
+        yield rig
+
+
+@pytest.fixture
+def plain(plain_rig: Rig) -> Iterator[Desk]:
+    plain_rig.control.reset()
+    mark = plain_rig.server.log_mark()
+    yield Desk(plain_rig)
+    print(*plain_rig.server.log_since(mark), sep="\n")
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("stream", [False, True])
+def test_where_litellm_chooses_the_key_usage_is_counted_by_its_name(plain: Desk, api: Api, stream: bool) -> None:
+    name = f"vera-{api}-{stream}".lower()
+    plain.clients(client_key(name))
+    fields = {"stream_options": {"include_usage": True}} if stream and api == "openai" else {}
+    answer = plain.of(name).ask(api, stream=stream, fields=fields)
+    assert answer.status == 200, answer
+    used = plain.ledger(name)
+    assert used["input"] + used["cached"] == told(answer, "prompt_tokens", "input_tokens")
+    assert used["output"] == told(answer, "completion_tokens", "output_tokens")
+    (answered,) = [key for key in ("one", "two") if plain.rig.stats_of(key)["answers"]]
+    assert used["places"] == {(answered, "glm-pool", "glm-5.3")}
+    assert (used["requests"], used["failed"]) == (1, 0)
+    assert used["cost"] > 0
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_where_litellm_chooses_the_key_clients_are_judged_as_well(plain: Desk, api: Api) -> None:
+    name = f"walt-{api}"
+    plain.clients(BOB, client_key(name, rpm=1), client_key("xena", state="revoked"))
+    for who in ("xena", "nobody"):
+        answer = plain.of(who).ask(api)
+        assert (answer.status, error_type(answer)) == (401, "authentication_error")
+    for model in ("glm-pool", "glm-alias", "claude-opus-5", "second"):
+        for stream in (False, True):
+            answer = plain.of("bob").ask(api, model=model, stream=stream)
+            assert (answer.status, error_type(answer)) == (403, "permission_error"), answer
+    assert [plain.of(name).ask(api).status for _ in range(2)] == [200, 429]
+    assert plain.of("bob").ask(api, model=FLASH).status == 200
+    assert plain.rig.control.stats()["total"]["requests"] == 2
+
+
+@pytest.mark.parametrize("which", ["pool", "litellm"])
+def test_no_other_name_leads_into_a_pool_that_is_not_the_clients(which: str, desk: Desk, plain: Desk) -> None:
+    """LiteLLM takes several names, ids of deployments, and names in the path."""
+    proxy = desk if which == "pool" else plain
+    proxy.clients(BOB)
+    messages = {"messages": [{"role": "user", "content": "hello"}], "max_tokens": 10}
+    contents = {"contents": [{"role": "user", "parts": [{"text": "hello"}]}]}
+    names = ("glm-pool", f"{FLASH},glm-pool", f"{FLASH}, glm-alias", "glm-pool/one/openai", "glm-pool/one/anthropic")
+    calls: list[tuple[str, dict[str, Any]]] = [
+        (path, {"model": name, **messages}) for name in names for path in ("/v1/chat/completions", "/v1/messages")
+    ]
+    calls += [("/v1/completions", {"model": name, "prompt": "hello"}) for name in names]
+    calls += [(RESPONSES, {"model": name, "input": "hello"}) for name in names]
+    calls += [("/v1/chat/completions", {"model": ["glm-pool"], **messages})]
+    for path in ("/engines/glm-pool", "/openai/deployments/glm-pool"):
+        calls.append((f"{path}/chat/completions", {"model": FLASH, **messages}))
+    calls.append(("/v1/chat/completions?model=glm-pool", {"model": FLASH, **messages}))
+    for path in ("/v1beta/models", "/models"):
+        calls.append((f"{path}/glm-pool:generateContent", contents))
+        calls.append((f"{path}/{FLASH}:generateContent", {"model": "glm-pool", **contents}))
+    for path, body in calls:
+        proxy.rig.client.call(path, body, key=value("bob"))
+    assert proxy.of("bob").ask("openai", model=FLASH).status == 200
+    assert {record["model"] for record in proxy.rig.control.requests()} == {"glm-5.3-flash"}
+
+
+# Two workers ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    redis = RedisServer(tmp_path_factory.mktemp("redis"))
+    redis.start()
+    directory = tmp_path_factory.mktemp("workers")
+    try:
+        with running_rig(directory, KEYS, redis_url=redis.url, num_workers=2) as rig:
+            wait_until(lambda: rig.status().shown["shared"]["members"] == 2, 60, lambda: rig.status())
+            yield Desk(rig)
+    finally:
+        redis.stop()
+
+
+def test_workers_share_a_clients_places(workers: Desk) -> None:
+    workers.clients(client_key("yara", max_parallel_requests=3))
+    workers.rig.control.reset()
+    workers.rig.accounts(latency=1.5)
+    answers = together([partial(workers.of("yara").ask, APIS[n % 2], stream=n % 4 > 1) for n in range(16)])
+    assert sorted(answer.status for answer in answers) == [200] * 3 + [429] * 13
+    workers.rig.accounts(latency=0.0)
+    wait_until(lambda: workers.of("yara").ask("openai").status == 200, 5)
+
+
+def test_workers_share_a_clients_minute_and_budget(workers: Desk) -> None:
+    workers.rig.control.reset()
+    workers.clients(client_key("zoe", rpm=5), client_key("abel", monthly_tokens=1))
+    answers = together([partial(workers.of("zoe").ask, APIS[n % 2]) for n in range(16)])
+    assert sorted(answer.status for answer in answers) == [200] * 5 + [429] * 11
+    assert all(40 < (answer.retry_after or 0) <= 61 for answer in answers if answer.status == 429)
+    assert workers.of("abel").ask("openai").status == 200
+    assert [workers.of("abel").ask("openai").status for _ in range(8)] == [429] * 8
+    assert workers.ledger("zoe")["requests"] == 16

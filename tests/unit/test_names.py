@@ -54,6 +54,25 @@ def test_brackets_belong_to_a_name() -> None:
     assert names.pool_of("glm-5.31") is None
 
 
+def test_several_names_and_ids_of_deployments_reach_pools_too() -> None:
+    learn(
+        entry("glm-pool", id="glm-pool/one/openai"), entry("flash", "flash", id="flash/one/openai"), entry("own", None)
+    )
+    for asked, pools in {
+        "flash": ["flash"],
+        "flash/one/openai": ["flash"],
+        "flash,glm-pool": ["flash", "glm-pool"],
+        " flash , glm-pool/one/openai,flash": ["flash", "glm-pool"],
+        "own,flash": ["flash"],
+        "own": [],
+        "None": [],
+        "": [],
+        ",": [],
+    }.items():
+        assert names.pools_of(asked) == pools, asked
+    assert set(names.the_names()) == {"glm-pool", "flash"}, "clients are shown names alone"
+
+
 def test_what_was_learned_before_is_forgotten() -> None:
     learn(entry("old"))
     learn(entry("new"))

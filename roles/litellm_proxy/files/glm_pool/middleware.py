@@ -121,8 +121,8 @@ class PoolMiddleware:
         counted = not scope["path"].rstrip("/").endswith(UNCOUNTED)
         visit = await self.access.admit(client, counted=counted)
         if isinstance(visit, ClientError):
-            await body_limit.refuse(receive, send, api_of(scope["path"]), visit, more=False)
             self._account(Visit(client, counted=counted), state, visit.status)
+            await body_limit.refuse(receive, send, api_of(scope["path"]), visit, more=False)
             return
         state.visit = visit
 

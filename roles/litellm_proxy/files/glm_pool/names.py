@@ -5,15 +5,19 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 _names: dict[str, str] = {}
+_deployments: dict[str, str] = {}
+"""LiteLLM takes the id of a deployment for a name, too."""
 
 
 def learn(config: Mapping[str, Any]) -> None:
     """Read the names out of config.yaml; done once, at start."""
     _names.clear()
+    _deployments.clear()
     for entry in config.get("model_list") or ():
-        pool = (entry.get("model_info") or {}).get("pool")
-        if pool:
+        info = entry.get("model_info") or {}
+        if pool := info.get("pool"):
             _names[str(entry["model_name"])] = str(pool)
+            _deployments[str(info.get("id"))] = str(pool)
     aliases = (config.get("router_settings") or {}).get("model_group_alias") or {}
     for alias, target in aliases.items():
         name = target.get("model") if isinstance(target, Mapping) else target
@@ -32,3 +36,13 @@ def pool_of(model: str) -> str | None:
         return _names[model]
     matching = [pattern for pattern in _names if "*" in pattern and fnmatchcase(model, pattern)]
     return _names[max(matching, key=len)] if matching else None
+
+
+def pools_of(model: str) -> list[str]:
+    """The pools that a request for a model may reach: LiteLLM takes several names with commas between them."""
+    found = []
+    for name in (model, *(part.strip() for part in model.split(","))):
+        pool = pool_of(name) or _deployments.get(name)
+        if pool is not None and pool not in found:
+            found.append(pool)
+    return found

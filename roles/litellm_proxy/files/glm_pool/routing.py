@@ -14,7 +14,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from starlette.exceptions import HTTPException
 
 from glm_pool.access import the_access
-from glm_pool.names import pool_of
+from glm_pool.names import pools_of
 from glm_pool.request_state import current
 
 logger = logging.getLogger("LiteLLM Router")
@@ -80,13 +80,14 @@ class PoolRouter(CustomLogger):
 
 def _require_access(model: str) -> None:
     """The transport below LiteLLM does so as well, where it is the pool that chooses the keys."""
-    state, pool = current(), pool_of(model)
-    if pool is None or state.visit is None:
+    state = current()
+    if state.visit is None:
         return
-    state.pool = pool
-    if refusal := the_access().refusal(state.visit.client, pool):
-        state.error = refusal
-        raise HTTPException(refusal.status, refusal.message)
+    for pool in pools_of(model):
+        state.pool = pool
+        if refusal := the_access().refusal(state.visit.client, pool):
+            state.error = refusal
+            raise HTTPException(refusal.status, refusal.message)
 
 
 def _info(deployment: Deployment) -> dict[str, Any]:
