@@ -150,7 +150,7 @@ def page(results: Results, released: Mapping[str, str]) -> str:
             "",
             "Notes:",
             "",
-            *(f"{number}. {note}" for note, number in notes.items()),
+            *(f"{number}. {note[:1].upper()}{note[1:]}." for note, number in notes.items()),
             "",
         ]
     )

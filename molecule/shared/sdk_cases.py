@@ -15,7 +15,7 @@ NO_MEMORY = (
     "not offered: `previous_response_id` is not known: the answer knows nothing of the turn before; send all of it"
 )
 NOT_KEPT = "not offered: answers are not kept, and cannot be fetched again"
-SCHEMA = "differs: the answer is JSON, but nobody holds it to the schema: Z.AI knows `json_object` alone"
+SCHEMA = "differs: the schema reaches Z.AI, whose API has `json_object` alone: check what comes back"
 EFFORT = "differs: reasoning comes as `reasoning_content`; `reasoning_effort` is dropped, and GLM-5.3 always reasons"
 READ_ONLY = "differs: Z.AI caches by itself, for each key; `cached_tokens` tells when it did"
 EACH_KEY = "differs: each of the pool's keys has a cache of its own, so a prompt is written as often as there are keys"

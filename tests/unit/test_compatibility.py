@@ -49,7 +49,7 @@ def test_the_page_has_every_client_with_its_version_and_every_note_once(project:
     assert [line for line in lines if "differs (1)" in line] == [
         line for line in lines if line.startswith(("| Question", "| Stream"))
     ]
-    assert [line for line in lines if line.startswith("1. ")] == ["1. it is slower"]
+    assert [line for line in lines if line.startswith("1. ")] == ["1. It is slower."]
 
 
 def test_check_tells_a_page_that_says_something_else(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

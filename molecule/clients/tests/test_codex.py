@@ -93,7 +93,7 @@ def test_an_image(asked: dict[str, "Future[Done]"], simulator: ControlClient) ->
 @pytest.mark.cell(
     "codex",
     "structured_output",
-    "differs: the answer is JSON, but nobody holds it to the schema: Z.AI knows `json_object` alone",
+    "differs: the schema reaches Z.AI, whose API has `json_object` alone: check what comes back",
 )
 def test_a_schema(asked: dict[str, "Future[Done]"]) -> None:
     assert json.loads(said(asked, "schema")) == {"simulated": True, "answer_to": "as JSON"}
