@@ -9,7 +9,6 @@ NO_ROUTE = "not offered: the gateway answers 403 (`route_not_open`), the SDKs' P
 ONE_CHOICE = (
     "differs: `n`, `seed`, `logprobs`, the penalties, `logit_bias` and `user` are dropped: one choice comes back"
 )
-OLD_LIMIT = "differs: `max_completion_tokens` is dropped, and the answer is not limited; send `max_tokens`"
 UNKNOWN = "differs: 400 (BadRequestError) where OpenAI and Anthropic say 404 (NotFoundError)"
 NO_MEMORY = (
     "not offered: `previous_response_id` is not known: the answer knows nothing of the turn before; send all of it"
@@ -61,7 +60,7 @@ def openai_cases() -> list[Case]:
         Case("models", SERVED_MODELS),
         Case("long_answer", [5000, "stop"]),
         Case("limited_answer", ["length", 50]),
-        Case("new_limit", ["stop", 910], OLD_LIMIT),
+        Case("new_limit", ["length", 50]),
         Case("fields", [1, False], ONE_CHOICE),
         Case("responses_memory", ["simulated answer to: and now", False], NO_MEMORY),
         Case("responses_stored", ("PermissionDeniedError", 403), NOT_KEPT),

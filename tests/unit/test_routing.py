@@ -211,6 +211,20 @@ def test_request_without_a_model_is_left_to_litellm(callback: Any) -> None:
     assert asyncio.run(callback.async_pre_call_hook(object(), object(), {"input": "x"}, "x")) == {"input": "x"}
 
 
+@pytest.mark.parametrize(
+    ("sent", "kept"),
+    [
+        ({"max_completion_tokens": 50}, {"max_tokens": 50}),
+        ({"max_completion_tokens": 50, "max_tokens": None}, {"max_tokens": 50}),
+        ({"max_completion_tokens": 50, "max_tokens": 40}, {"max_tokens": 40}),
+        ({"max_tokens": 40}, {"max_tokens": 40}),
+    ],
+)
+def test_the_newer_name_of_the_limit_is_kept(callback: Any, sent: dict[str, Any], kept: dict[str, Any]) -> None:
+    found = asyncio.run(callback.async_pre_call_hook(object(), object(), {"model": "glm-pool", **sent}, "completion"))
+    assert found == {"model": "glm-pool", **kept}
+
+
 def test_wildcards_are_left_alone_before_the_router_exists(callback: Any, proxy_server: ModuleType) -> None:
     vars(proxy_server)["llm_router"] = None
     assert resolve(callback, "claude-sonnet-5") == "claude-sonnet-5"

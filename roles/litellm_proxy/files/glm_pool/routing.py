@@ -32,11 +32,14 @@ class PoolRouter(CustomLogger):
     async def async_pre_call_hook(
         self, user_api_key_dict: object, cache: object, data: dict[str, Any], call_type: str
     ) -> dict[str, Any]:
-        """Resolve a wildcard alias to its pool: LiteLLM never cools deployments behind a wildcard.
+        """Resolve a wildcard alias to its pool, as LiteLLM never cools deployments behind a wildcard; keep the limit.
 
         Raises:
             HTTPException: 403, the client may not use the pool.
         """
+        # OpenAI's newer name of the limit, which LiteLLM would drop on the way to Z.AI
+        if (limit := data.pop("max_completion_tokens", None)) is not None and data.get("max_tokens") is None:
+            data["max_tokens"] = limit
         model = data.get("model")
         if isinstance(model, str):
             _require_access(model)
