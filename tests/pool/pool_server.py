@@ -124,6 +124,7 @@ class PoolServer:
     def write_clients(self, settings: Mapping[str, Any]) -> None:
         """Replace the clients' file, as playbooks/client_keys.yml does."""
         assert client_faults(settings) == []
+        self.clients_file.parent.mkdir(mode=0o700, exist_ok=True)
         new = self.clients_file.with_suffix(".new")
         new.write_text(json.dumps(clients(settings)))
         new.replace(self.clients_file)

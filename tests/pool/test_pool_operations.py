@@ -132,9 +132,11 @@ def test_decisions_are_in_the_log(rig: Rig) -> None:
     mark = rig.server.log_mark()
     answer = rig.client.ask("openai")
     lines = [line for line in rig.server.log_since(mark) if f"key={answer.key}" in line]
-    assert len(lines) == 1, rig.server.log_since(mark)
-    for word in ("pool=glm-pool", "wait", "INFO"):
+    assert len(lines) == 2, rig.server.log_since(mark)
+    for word in ("event=granted", "pool=glm-pool", "wait", "INFO"):
         assert word in lines[0]
+    for word in ("event=served", "client=master", "pool=glm-pool", "status=200", "INFO"):
+        assert word in lines[1]
 
 
 def test_health_stays_public_and_plain(rig: Rig) -> None:
