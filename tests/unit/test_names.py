@@ -48,6 +48,21 @@ def test_the_longest_wildcard_wins_and_a_name_beats_all() -> None:
     assert [names.pool_of(name) for name in asked] == ["a", "b", "c", "d", "a", None, None]
 
 
+def test_what_litellm_is_asked_for() -> None:
+    learn(entry("glm-pool"), entry("claude-*"), entry("claude-own", None), entry("claude-own-*", None))
+    for asked, name in {"claude-5": "glm-pool", "glm-pool": "glm-pool", "claude-*": "claude-*", "gpt": "gpt"}.items():
+        assert names.resolve(asked) == name
+
+
+def test_the_operators_own_models_are_no_pools_though_a_wildcard_matches() -> None:
+    learn(
+        entry("claude-*"), entry("claude-own", None), entry("claude-own-*", None), aliases={"claude-mine": "claude-own"}
+    )
+    for own in ("claude-own", "claude-own-2", "claude-mine"):
+        assert names.pool_of(own) is None
+        assert names.resolve(own) == own
+
+
 def test_brackets_belong_to_a_name() -> None:
     learn(entry("glm-5.3[1m]"))
     assert names.pool_of("glm-5.3[1m]") == "glm-pool"

@@ -4,12 +4,15 @@ import asyncio
 import importlib
 import logging
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
 import pytest
 from litellm_proxy_config import config
 from role_settings import ENDPOINTS, KEY_A, KEY_B, KEY_C, STATE_FILE, key, pool, settings
+
+from glm_pool import names
 
 CHAT, MESSAGES = "http://127.0.0.1:4000/v1/chat/completions", "http://127.0.0.1:4000/v1/messages?beta=true"
 RESPONSES = "http://127.0.0.1:4000/v1/responses"
@@ -23,6 +26,9 @@ STRATEGIES = {"pool_scheduler": "round-robin", "litellm_strategy": "simple-shuff
 """A strategy by the callback that config.yaml names for it."""
 
 
+LITELLM = ("litellm", "litellm.integrations", "litellm.integrations.custom_logger")
+
+
 class CustomLogger:
     """Stands for LiteLLM's base class."""
 
@@ -31,11 +37,9 @@ class Router:
     """Stands for LiteLLM's router, with the deployments that the role configures."""
 
     def __init__(self, strategy: str = "round-robin") -> None:
-        rendered = config(settings(zai_keys=KEYS, pools=POOLS, routing_strategy=strategy), ENDPOINTS, STATE_FILE)
-        self.callbacks: list[str] = rendered["litellm_settings"]["callbacks"]
-        self.model_list: list[dict[str, Any]] = rendered["model_list"]
-        self.model_group_alias: dict[str, str] = rendered["router_settings"]["model_group_alias"]
-        self.model_names = {entry["model_name"] for entry in self.model_list}
+        self.config = config(settings(zai_keys=KEYS, pools=POOLS, routing_strategy=strategy), ENDPOINTS, STATE_FILE)
+        self.callbacks: list[str] = self.config["litellm_settings"]["callbacks"]
+        self.model_list: list[dict[str, Any]] = self.config["model_list"]
 
     def healthy(self, model: str = "glm-pool", without: str = "") -> list[dict[str, Any]]:
         """The deployments of a model, but for those whose API is `without`."""
@@ -58,23 +62,12 @@ def name(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
-def proxy_server(monkeypatch: pytest.MonkeyPatch, name: str) -> ModuleType:
-    """LiteLLM's modules as far as the callback uses them; gives the one that holds the router."""
-    names = ["litellm", "litellm.integrations", "litellm.integrations.custom_logger"]
-    names += ["litellm.proxy", "litellm.proxy.proxy_server"]
-    modules = {module: ModuleType(module) for module in names}
-    for module_name, module in modules.items():
-        monkeypatch.setitem(sys.modules, module_name, module)
-    vars(modules["litellm.integrations.custom_logger"])["CustomLogger"] = CustomLogger
-    vars(modules["litellm.proxy"])["proxy_server"] = modules["litellm.proxy.proxy_server"]
-    vars(modules["litellm.proxy.proxy_server"])["llm_router"] = Router(STRATEGIES[name])
-    return modules["litellm.proxy.proxy_server"]
-
-
-@pytest.fixture
-def router(proxy_server: ModuleType) -> Router:
-    found: Router = proxy_server.llm_router
-    return found
+def router(name: str) -> Iterator[Router]:
+    """The deployments, whose names the plug-in has read at its start."""
+    found = Router(STRATEGIES[name])
+    names.learn(found.config)
+    yield found
+    names.learn({})
 
 
 @pytest.fixture
@@ -88,8 +81,12 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def routing(proxy_server: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The module as freshly loaded."""
+def routing(router: Router, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The module as freshly loaded, with LiteLLM's modules as far as it uses them."""
+    modules = {part: ModuleType(part) for part in LITELLM}
+    for part, module in modules.items():
+        monkeypatch.setitem(sys.modules, part, module)
+    vars(modules[LITELLM[-1]])["CustomLogger"] = CustomLogger
     monkeypatch.delitem(sys.modules, "glm_pool.routing", raising=False)
     module = importlib.import_module("glm_pool.routing")
     monkeypatch.delitem(sys.modules, "glm_pool.routing")
@@ -223,13 +220,6 @@ def test_request_without_a_model_is_left_to_litellm(callback: Any) -> None:
 def test_the_newer_name_of_the_limit_is_kept(callback: Any, sent: dict[str, Any], kept: dict[str, Any]) -> None:
     found = asyncio.run(callback.async_pre_call_hook(object(), object(), {"model": "glm-pool", **sent}, "completion"))
     assert found == {"model": "glm-pool", **kept}
-
-
-def test_wildcards_are_left_alone_before_the_router_exists(callback: Any, proxy_server: ModuleType) -> None:
-    vars(proxy_server)["llm_router"] = None
-    assert resolve(callback, "claude-sonnet-5") == "claude-sonnet-5"
-    vars(proxy_server)["llm_router"] = Router()
-    assert resolve(callback, "claude-sonnet-5") == "glm-pool"
 
 
 # Failures ------------------------------------------------------------------------------

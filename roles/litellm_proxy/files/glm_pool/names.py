@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-_names: dict[str, str] = {}
+_names: dict[str, str | None] = {}
+"""None: a name of the operator's own models, which have no pool."""
 _deployments: dict[str, str] = {}
 """LiteLLM takes the id of a deployment for a name, too."""
 
@@ -15,25 +16,32 @@ def learn(config: Mapping[str, Any]) -> None:
     _deployments.clear()
     for entry in config.get("model_list") or ():
         info = entry.get("model_info") or {}
-        if pool := info.get("pool"):
-            _names[str(entry["model_name"])] = str(pool)
-            _deployments[str(info.get("id"))] = str(pool)
+        pool = str(info["pool"]) if info.get("pool") else None
+        _names[str(entry["model_name"])] = pool
+        if pool:
+            _deployments[str(info.get("id"))] = pool
     aliases = (config.get("router_settings") or {}).get("model_group_alias") or {}
     for alias, target in aliases.items():
         name = target.get("model") if isinstance(target, Mapping) else target
-        if str(name) in _names:
-            _names[str(alias)] = _names[str(name)]
+        _names[str(alias)] = _names.get(str(name))
 
 
 def the_names() -> Mapping[str, str]:
     """Pool by name; wildcards too."""
-    return _names
+    return {name: pool for name, pool in _names.items() if pool}
 
 
 def pool_of(model: str) -> str | None:
     """The pool that serves a model's name, by the longest wildcard where it is none itself; None for none."""
-    if model in _names:
-        return _names[model]
+    return _names[model] if model in _names else _behind_wildcard(model)
+
+
+def resolve(model: str) -> str:
+    """What LiteLLM is to be asked for: the pool behind a wildcard, every other name as it is."""
+    return model if model in _names else _behind_wildcard(model) or model
+
+
+def _behind_wildcard(model: str) -> str | None:
     matching = [pattern for pattern in _names if "*" in pattern and fnmatchcase(model, pattern)]
     return _names[max(matching, key=len)] if matching else None
 

@@ -5,8 +5,6 @@ config.yaml names one of the instances at the end of this module in `litellm_set
 
 import logging
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
-from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +12,7 @@ from litellm.integrations.custom_logger import CustomLogger
 from starlette.exceptions import HTTPException
 
 from glm_pool.access import the_access
-from glm_pool.names import pools_of
+from glm_pool.names import pools_of, resolve
 from glm_pool.request_state import current
 
 logger = logging.getLogger("LiteLLM Router")
@@ -43,7 +41,7 @@ class PoolRouter(CustomLogger):
         model = data.get("model")
         if isinstance(model, str):
             _require_access(model)
-            data["model"] = _pool_of(model) or model
+            data["model"] = resolve(model)
         return data
 
     async def async_filter_deployments(
@@ -115,31 +113,6 @@ def _wanted_api(request: Mapping[str, Any]) -> str:
 def _prefer_api(deployments: Sequence[Deployment], api: str) -> list[Deployment]:
     """Those of the wanted API; the others serve it too, less faithfully, when none of these is there."""
     return [d for d in deployments if _info(d).get("api") == api] or list(deployments)
-
-
-def _router() -> Any:
-    from litellm.proxy import proxy_server  # at call time: the router exists only after start
-
-    return proxy_server.llm_router
-
-
-@cache
-def _wildcards() -> dict[str, str]:
-    """Pool name by wildcard alias; fixed once the router exists, as config.yaml is."""
-    return {
-        str(deployment["model_name"]): str(_info(deployment)["pool"])
-        for deployment in _router().model_list
-        if "*" in str(deployment["model_name"]) and _info(deployment).get("pool")
-    }
-
-
-def _pool_of(model: str) -> str | None:
-    """The pool behind the longest wildcard alias that matches `model`, if `model` is not a name of its own."""
-    router = _router()
-    if router is None or model in router.model_names or model in router.model_group_alias:
-        return None
-    matching = [pattern for pattern in _wildcards() if fnmatchcase(model, pattern)]
-    return _wildcards()[max(matching, key=len)] if matching else None
 
 
 def __getattr__(name: str) -> PoolRouter:

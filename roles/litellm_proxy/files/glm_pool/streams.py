@@ -47,7 +47,6 @@ class PooledStream(httpx.AsyncByteStream):
         self._events = sse.Events()
         self._parts = upstream.aiter_bytes()
         self._head: list[bytes] = []
-        self._ended = False  # the last event was there
         self._exhausted = False  # the upstream has closed after it
         self._over = False
         self._closing: asyncio.Task[None] | None = None
@@ -60,12 +59,11 @@ class PooledStream(httpx.AsyncByteStream):
                     return fault
                 self._head.append(event)
                 self._meter.feed(event)
-                self._ended = self._ended or sse.ends(event)
             if any(sse.has_content(event) for event in self._head):
                 self._pool.answered(self._lease)
                 self._state.streams.add(self)
                 self._state.meters.append(self._meter)
-                if self._ended:
+                if self._meter.complete:
                     await self._drain()
                 return None
         rest = self._events.rest().strip()
@@ -79,7 +77,7 @@ class PooledStream(httpx.AsyncByteStream):
         try:
             for event in self._head:
                 yield event
-            while not self._ended and not self._over:
+            while not self._meter.complete and not self._over:
                 events, fault = await self._more()
                 for event in events:
                     yield event
@@ -117,7 +115,6 @@ class PooledStream(httpx.AsyncByteStream):
             if rest and (fault := self._fault_in(rest)):
                 return [], fault
             if sse.ends(rest):
-                self._ended = True
                 self._meter.feed(rest)
                 return [rest + b"\n\n"], None
             return [], faults.connection("the upstream closed the stream too early")
@@ -135,8 +132,7 @@ class PooledStream(httpx.AsyncByteStream):
                 return events, fault
             events.append(event)
             self._meter.feed(event)
-            self._ended = self._ended or sse.ends(event)
-        if self._ended:
+        if self._meter.complete:
             await self._drain()
         return events, None
 
