@@ -3,8 +3,8 @@
 python scripts/compatibility.py --write RESULTS    write the page
 python scripts/compatibility.py --check RESULTS    exit 1 when the page says something else, or a cell has no result
 
-RESULTS is a JSON file: a list of {"client": …, "feature": …, "result": "works" | "differs" | "not offered" | "fails",
-"note": …}, where everything but `works` has a note.
+RESULTS is a JSON file: a list of {"client": …, "feature": …, "note": …,
+"result": "works" | "differs" | "not offered" | "no function" | "fails"}, where everything but `works` has a note.
 """
 
 import argparse
@@ -12,7 +12,6 @@ import json
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,69 +29,46 @@ CLIENTS = {
 """The columns."""
 
 
-@dataclass(frozen=True)
-class Feature:
-    """A row.
-
-    Attributes:
-        title: what the page calls it.
-        lacks: clients that have no such function of their own.
-    """
-
-    title: str
-    lacks: tuple[str, ...] = ()
-
-
-ANTHROPIC = ("anthropic-python", "claude-code")
-TERMINAL = ("claude-code", "codex")
-
 FEATURES = {
-    "text": Feature("Question and answer"),
-    "stream": Feature("Stream"),
-    "tools": Feature("Tool call, and its result sent back"),
-    "tool_loop": Feature(
-        "Several tool calls in a row", ("openai-python", "openai-typescript", "anthropic-python", "curl")
-    ),
-    "forced_tool": Feature("A tool that must be called", (*TERMINAL, "curl")),
-    "json_output": Feature("JSON output", (*ANTHROPIC, "codex", "curl")),
-    "structured_output": Feature("JSON output after a schema", ("claude-code", "curl")),
-    "thinking": Feature("Thinking", ("curl",)),
-    "images": Feature("Images", ("curl",)),
-    "documents": Feature("Documents", ("openai-python", "openai-typescript", *TERMINAL, "curl")),
-    "models": Feature("List of models", TERMINAL),
-    "names": Feature(
-        "Model names: sonnet, opus, haiku, claude-…, glm-…, glm-…[1m]",
-        ("openai-python", "openai-typescript", "anthropic-python", "codex", "curl"),
-    ),
-    "count_tokens": Feature("Count of tokens", ("openai-python", "openai-typescript", *TERMINAL)),
-    "cache": Feature("Counters of the prompt cache", ("curl",)),
-    "long_answer": Feature("Long answer, without a limit where one may be left out", ("curl",)),
-    "limited_answer": Feature("Limit of tokens", (*TERMINAL, "curl")),
-    "new_limit": Feature("The same as `max_completion_tokens`", (*ANTHROPIC, "codex", "curl")),
-    "fields": Feature("Fields beyond: n, seed, logprobs, penalties", (*ANTHROPIC, "codex", "curl")),
-    "responses": Feature("Responses API", (*ANTHROPIC, "curl")),
-    "responses_memory": Feature("Responses API, `previous_response_id`", (*ANTHROPIC, "codex", "curl")),
-    "responses_stored": Feature("Responses API, stored answers", (*ANTHROPIC, "codex", "curl")),
-    "beta": Feature("Beta headers", ("openai-python", "openai-typescript", "codex", "curl")),
-    "server_tools": Feature(
-        "Tools that the provider runs (web search)", ("openai-python", "openai-typescript", *TERMINAL, "curl")
-    ),
-    "other_apis": Feature("Embeddings, files, batches, audio, images, moderation", TERMINAL),
-    "interrupted": Feature("Answer broken off by the client: its slot is free at once"),
-    "wrong_key": Feature("Wrong key"),
-    "unknown_model": Feature("Unknown model"),
-    "bad_request": Feature("Request that is not well-formed", (*TERMINAL, "curl")),
-    "saturated": Feature("No slot within the time to wait"),
-    "tls": Feature("All of it over TLS, with a certificate authority of one's own"),
-    "trouble": Feature("A key revoked, one without quota, and all rotated meanwhile: nothing is noticed"),
+    "text": "Question and answer",
+    "stream": "Stream",
+    "tools": "Tool call, and its result sent back",
+    "tool_loop": "Several tool calls in a row",
+    "forced_tool": "A tool that must be called",
+    "json_output": "JSON output",
+    "structured_output": "JSON output after a schema",
+    "thinking": "Thinking",
+    "images": "Images",
+    "documents": "Documents",
+    "models": "List of models",
+    "names": "Model names: glm-…, claude-…, and Claude Code's sonnet, opus, haiku, glm-…[1m]",
+    "count_tokens": "Count of tokens",
+    "cache": "Counters of the prompt cache",
+    "long_answer": "Long answer, without a limit where one may be left out",
+    "limited_answer": "Limit of tokens",
+    "new_limit": "The same as `max_completion_tokens`",
+    "fields": "Fields beyond: n, seed, logprobs, penalties",
+    "responses": "Responses API",
+    "responses_memory": "Responses API, `previous_response_id`",
+    "responses_stored": "Responses API, stored answers",
+    "beta": "Beta headers",
+    "server_tools": "Tools that the provider runs (web search)",
+    "other_apis": "Embeddings, files, batches, audio, images, moderation",
+    "interrupted": "Answer broken off by the client: its slot is free at once",
+    "wrong_key": "Wrong key",
+    "unknown_model": "Unknown model",
+    "bad_request": "Request that is not well-formed",
+    "saturated": "No slot within the time to wait",
+    "tls": "All of it over TLS, with a certificate authority of one's own",
+    "trouble": "A key revoked, one without quota, and all rotated meanwhile: nothing is noticed",
 }
 """The rows."""
 
 INTRODUCTION = """\
 Made from the results of the Molecule scenario `clients`, in which these programs speak to a proxy in `systemd` mode
 behind its gateway, in front of the simulated Z.AI; do not edit it by hand. *Differs* and *not offered* are measured
-against the API of OpenAI or Anthropic that the client was made for; the numbers lead to the notes below. An empty cell:
-the client has no such function of its own."""
+against the API of OpenAI or Anthropic that the client was made for; *no function*: the client has no way to ask for it.
+Each cell has a test; the numbers lead to the notes below."""
 
 Results = Mapping[tuple[str, str], Mapping[str, str]]
 
@@ -103,7 +79,7 @@ def load(path: Path) -> Results:
     Raises:
         ValueError: a cell has no result, or two; or one is for a cell that the page has not.
     """
-    wanted = {(client, name) for name, row in FEATURES.items() for client in CLIENTS if client not in row.lacks}
+    wanted = {(client, name) for name in FEATURES for client in CLIENTS}
     found: dict[tuple[str, str], Mapping[str, str]] = {}
     for entry in json.loads(path.read_text()):
         cell = (entry["client"], entry["feature"])
@@ -134,9 +110,9 @@ def page(results: Results, released: Mapping[str, str]) -> str:
     """Render the page."""
     notes: dict[str, int] = {}
     rows = []
-    for name, row in FEATURES.items():
-        cells = [_cell(results.get((client, name)), notes) for client in CLIENTS]
-        rows.append(f"| {row.title} | {' | '.join(cells)} |")
+    for name, title in FEATURES.items():
+        cells = [_cell(results[client, name], notes) for client in CLIENTS]
+        rows.append(f"| {title} | {' | '.join(cells)} |")
     heads = " | ".join(f"{title} {released.get(client, '')}".strip() for client, title in CLIENTS.items())
     return "\n".join(
         [
@@ -181,9 +157,7 @@ def main(argv: Sequence[str] | None = None, root: Path = ROOT) -> int:
     return 0
 
 
-def _cell(entry: Mapping[str, str] | None, notes: dict[str, int]) -> str:
-    if entry is None:
-        return ""
+def _cell(entry: Mapping[str, str], notes: dict[str, int]) -> str:
     if not entry.get("note"):
         return entry["result"]
     number = notes.setdefault(entry["note"], len(notes) + 1)

@@ -1,10 +1,11 @@
-"""The calls of programs/curl.sh, as curl's user sees them."""
+"""The calls of programs/curl.sh and their answers, as curl's user sees them."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from curl_cases import requests
 from workstation_support import PROGRAMS, Workstation
 
 
@@ -33,8 +34,16 @@ class Call:
 
 
 def calls(workstation: Workstation, *names: str) -> dict[str, list[Call]]:
-    """Run the named calls, all of them where none is."""
-    done = workstation.run(" ".join(["bash", f"{PROGRAMS}/curl.sh", *names]), "curl", 90)
+    """Make the calls of the named features, of all where none is named."""
+    asked = requests()
+    lines = []
+    for name in names or asked:
+        for request in asked[name]:
+            body = json.dumps(request.body) if request.body is not None else ""
+            fields = (name, str(request.seconds), request.path, request.header, request.second, body)
+            lines.append("\x1f".join(fields))
+    script = "\n".join([f"bash {PROGRAMS}/curl.sh <<'CALLS'", *lines, "CALLS"])
+    done = workstation.run(script, "curl", 90)
     assert done.returncode == 0, done.stdout + done.stderr
     found: dict[str, list[Call]] = {}
     for line in done.stdout.splitlines():

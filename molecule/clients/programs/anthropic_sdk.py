@@ -1,5 +1,6 @@
 """The `anthropic` package in Python; its URL and token come from the environment, as for Claude Code."""
 
+import inspect
 import json
 import time
 from collections.abc import Callable
@@ -17,6 +18,10 @@ WEATHER: Any = {
     "description": "Weather of a city",
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
+
+
+PARAMETERS = inspect.signature(client.messages.create).parameters.keys()
+"""What the SDK lets its user ask for."""
 
 
 def ask(text: Any, **more: Any) -> Any:
@@ -48,9 +53,53 @@ def tools() -> Any:
     return [first.stop_reason, call.name, call.input, last.content[-1].text]
 
 
+def tool_loop() -> Any:
+    """Asks again with each result until there is an answer."""
+    asked = 'call tool weather with {"city": "Bonn"}, then call tool weather with {"city": "Ulm"}'
+    messages: Any = [{"role": "user", "content": asked}]
+    cities = []
+    while (answer := ask("", messages=messages, tools=[WEATHER])).stop_reason == "tool_use":
+        calls = [block for block in answer.content if block.type == "tool_use"]
+        cities += [call.input["city"] for call in calls]
+        results = [{"type": "tool_result", "tool_use_id": call.id, "content": "rain"} for call in calls]
+        messages += [{"role": "assistant", "content": answer.content}, {"role": "user", "content": results}]
+    return [cities, answer.content[-1].text]
+
+
 def forced_tool() -> Any:
     answer = ask("anything", tools=[WEATHER], tool_choice={"type": "tool", "name": "weather"})
     return [answer.stop_reason, [block.name for block in answer.content if block.type == "tool_use"]]
+
+
+def json_output() -> Any:
+    return "response_format" in PARAMETERS
+
+
+def new_limit() -> Any:
+    return "max_completion_tokens" in PARAMETERS
+
+
+def fields() -> Any:
+    return sorted({"n", "seed", "logprobs", "logit_bias", "frequency_penalty", "user"} & PARAMETERS)
+
+
+def responses() -> Any:
+    return hasattr(client, "responses")
+
+
+def responses_memory() -> Any:
+    return "previous_response_id" in PARAMETERS
+
+
+def responses_stored() -> Any:
+    return hasattr(client.messages, "retrieve")
+
+
+def names() -> Any:
+    """Who says that it answers to each name, and what."""
+    asked = ("glm-flash", "glm-5.3", "claude-sonnet-4-20250514", "claude-opus-5-5")
+    answers = {name: ask("hello", model=name) for name in asked}
+    return [[name, answer.model, answer.content[-1].text] for name, answer in answers.items()]
 
 
 def structured_output() -> Any:
@@ -173,8 +222,9 @@ def bad_request() -> Any:
 
 
 FEATURES = [
-    text, stream, tools, forced_tool, structured_output, thinking, images, documents, models, count_tokens, cache,
-    long_answer, limited_answer, beta, server_tools, other_apis, wrong_key, unknown_model, bad_request, interrupted,
+    text, stream, tools, tool_loop, forced_tool, json_output, structured_output, thinking, images, documents, models,
+    names, count_tokens, cache, long_answer, limited_answer, new_limit, fields, responses, responses_memory,
+    responses_stored, beta, server_tools, other_apis, wrong_key, unknown_model, bad_request, interrupted,
 ]  # fmt: skip
 
 if __name__ == "__main__":

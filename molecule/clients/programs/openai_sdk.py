@@ -56,6 +56,23 @@ def tools() -> Any:
     return [first.finish_reason, call.function.name, json.loads(call.function.arguments), last.message.content]
 
 
+def tool_loop() -> Any:
+    """Asks again with each result until there is an answer."""
+    asked = 'call tool weather with {"city": "Bonn"}, then call tool weather with {"city": "Ulm"}'
+    messages: Any = [{"role": "user", "content": asked}]
+    cities = []
+    while calls := (answer := converse(messages)).tool_calls:
+        messages.append(answer)
+        for call in calls:
+            cities.append(json.loads(call.function.arguments)["city"])
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": "rain"})
+    return [cities, answer.content]
+
+
+def converse(messages: Any) -> Any:
+    return client.chat.completions.create(model=MODEL, messages=messages, tools=[WEATHER]).choices[0].message
+
+
 def forced_tool() -> Any:
     choice = {"type": "function", "function": {"name": "weather"}}
     answer = ask("anything", tools=[WEATHER], tool_choice=choice).choices[0]
@@ -94,8 +111,38 @@ def images() -> Any:
     return [answer.choices[0].message.content, answer.usage.prompt_tokens > 200]
 
 
+def documents() -> Any:
+    file = {"type": "file", "file": {"filename": "page.txt", "file_data": "data:text/plain;base64,YSBwYWdl"}}
+    content: Any = [file, {"type": "text", "text": "read"}]
+    answer = client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": content}])
+    return answer.choices[0].message.content
+
+
 def models() -> Any:
     return sorted(model.id for model in client.models.list())
+
+
+def names() -> Any:
+    """Who says that it answers to each name, and what."""
+    answers = {
+        name: client.chat.completions.create(model=name, messages=[{"role": "user", "content": "hello"}])
+        for name in ("glm-flash", "glm-5.3", "claude-sonnet-4-20250514", "claude-opus-5-5")
+    }
+    return [[name, answer.model, answer.choices[0].message.content] for name, answer in answers.items()]
+
+
+def count_tokens() -> Any:
+    return client.responses.input_tokens.count(model=MODEL, input="count me, please").input_tokens
+
+
+def beta() -> Any:
+    return ask("hello", extra_headers={"OpenAI-Beta": "assistants=v2"}).choices[0].message.content
+
+
+def server_tools() -> Any:
+    """A tool that OpenAI's own servers run."""
+    answer = client.responses.create(model=MODEL, input="search", tools=[{"type": "web_search"}])
+    return [item.type for item in answer.output]
 
 
 def cache() -> Any:
@@ -191,9 +238,9 @@ def bad_request() -> Any:
 
 
 FEATURES = [
-    text, stream, tools, forced_tool, json_output, structured_output, thinking, images, models, cache, long_answer,
-    limited_answer, new_limit, fields, responses, responses_memory, responses_stored, other_apis, wrong_key,
-    unknown_model, bad_request, interrupted,
+    text, stream, tools, tool_loop, forced_tool, json_output, structured_output, thinking, images, documents, models,
+    names, count_tokens, cache, long_answer, limited_answer, new_limit, fields, responses, responses_memory,
+    responses_stored, beta, server_tools, other_apis, wrong_key, unknown_model, bad_request, interrupted,
 ]  # fmt: skip
 
 if __name__ == "__main__":

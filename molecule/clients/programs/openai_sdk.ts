@@ -46,6 +46,20 @@ const features: Record<string, () => Promise<unknown>> = {
     const last = (await client.chat.completions.create({ model, messages, tools: [weather] })).choices[0];
     return [first.finish_reason, call.function.name, JSON.parse(call.function.arguments), last.message.content];
   },
+  // asks again with each result until there is an answer
+  async tool_loop() {
+    const messages = user('call tool weather with {"city": "Bonn"}, then call tool weather with {"city": "Ulm"}');
+    const cities: string[] = [];
+    for (;;) {
+      const answer = (await client.chat.completions.create({ model, messages, tools: [weather] })).choices[0].message;
+      if (!answer.tool_calls?.length) return [cities, answer.content];
+      messages.push(answer);
+      for (const call of answer.tool_calls) {
+        if (call.type === "function") cities.push(JSON.parse(call.function.arguments).city);
+        messages.push({ role: "tool", tool_call_id: call.id, content: "rain" });
+      }
+    }
+  },
   async forced_tool() {
     const choice = { type: "function", function: { name: "weather" } };
     const answer = (await ask("anything", { tools: [weather], tool_choice: choice })).choices[0];
@@ -68,10 +82,39 @@ const features: Record<string, () => Promise<unknown>> = {
     const answer = await client.chat.completions.create({ model, messages });
     return [answer.choices[0].message.content, answer.usage!.prompt_tokens > 200];
   },
+  async documents() {
+    const messages: Messages = [{ role: "user", content: [
+      { type: "file", file: { filename: "page.txt", file_data: "data:text/plain;base64,YSBwYWdl" } },
+      { type: "text", text: "read" },
+    ] }];
+    return (await client.chat.completions.create({ model, messages })).choices[0].message.content;
+  },
   async models() {
     const found: string[] = [];
     for await (const entry of client.models.list()) found.push(entry.id);
     return found.sort();
+  },
+  // who says that it answers to each name, and what
+  async names() {
+    const found: unknown[] = [];
+    for (const name of ["glm-flash", "glm-5.3", "claude-sonnet-4-20250514", "claude-opus-5-5"]) {
+      const answer = await ask("hello", { model: name });
+      found.push([name, answer.model, answer.choices[0].message.content]);
+    }
+    return found;
+  },
+  async count_tokens() {
+    return (await client.responses.inputTokens.count({ model, input: "count me, please" })).input_tokens;
+  },
+  async beta() {
+    const headers = { "OpenAI-Beta": "assistants=v2" };
+    const answer = await client.chat.completions.create({ model, messages: user("hello") }, { headers });
+    return answer.choices[0].message.content;
+  },
+  // a tool that OpenAI's own servers run
+  async server_tools() {
+    const answer = await client.responses.create({ model, input: "search", tools: [{ type: "web_search" }] });
+    return answer.output.map((item) => item.type);
   },
   // whether the first time nothing is read from the cache, and some is when as many have asked as there are keys
   async cache() {

@@ -2,10 +2,12 @@
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from clients_support import PIXEL
+from clients_support import PAGE, PIXEL
+from sdk_cases import NO_TOOLS
 from slots_support import assert_slot_comes_back
 from workstation_support import Done, Workstation, events
 
@@ -33,6 +35,7 @@ def read(path: str) -> str:
 TOOLS = ("--allowedTools", "Bash,Read")
 JSON = ("--output-format", "json")
 STREAM = ("--output-format", "stream-json", "--verbose", "--include-partial-messages")
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]}
 LOOP = ", then ".join(
     [bash("echo one >made.txt"), bash("echo two >>made.txt"), read("/etc/debian_version"), bash("wc -l <made.txt")]
 )
@@ -42,6 +45,10 @@ ASKED: dict[str, tuple[str, ...]] = {
     "bash": (bash("echo from the shell | tr a-z A-Z"), *TOOLS),
     "loop": (LOOP, *TOOLS, *JSON),
     "image": (read("/home/dev/pixel.png"), *TOOLS),
+    "document": (read("/home/dev/page.pdf"), *TOOLS),
+    "schema": ('call tool StructuredOutput with {"city": "Bonn"}', "--json-schema", json.dumps(SCHEMA), *JSON),
+    "search": ('call tool WebSearch with {"query": "rain"}', "--tools", "WebSearch", "--allowedTools", "WebSearch"),
+    "context": ("/context",),
     "long": ("answer with 5000 words",),
     "unknown": ("hello", "--model", "gpt-17"),
     **{model: (f"by the name {model}", "--model", model) for model in BEHIND},
@@ -51,10 +58,13 @@ ASKED: dict[str, tuple[str, ...]] = {
 @pytest.fixture(scope="module")
 def asked(workstation: Workstation) -> dict[str, "Future[Done]"]:
     """All of it, two at a time."""
-    made = workstation.run(f"base64 -d <<<{PIXEL} >/home/dev/pixel.png")
+    made = workstation.run(f"base64 -d <<<{PIXEL} >/home/dev/pixel.png; base64 -d <<<{PAGE} >/home/dev/page.pdf")
     assert made.returncode == 0, made.stderr
     with ThreadPoolExecutor(2) as runs:
-        return {name: runs.submit(workstation.claude, *options) for name, options in ASKED.items()}
+        found = {name: runs.submit(workstation.claude, *options) for name, options in ASKED.items()}
+        limit = "export CLAUDE_CODE_MAX_OUTPUT_TOKENS=50"
+        found["limit"] = runs.submit(workstation.claude, "answer with 900 words", prepare=limit)
+        return found
 
 
 def answer(asked: dict[str, "Future[Done]"], name: str) -> str:
@@ -112,6 +122,48 @@ def test_the_read_tool_sends_an_image(asked: dict[str, "Future[Done]"], simulato
     assert PIXEL[:20] in sent
 
 
+@pytest.mark.cell("claude-code", "documents")
+def test_the_read_tool_sends_a_document(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    answer(asked, "document")
+    sent = json.dumps([seen["body"] for seen in simulator.requests() if "page.pdf" in json.dumps(seen["body"])])
+    assert '"type": "document"' in sent
+    assert PAGE[:20] in sent
+
+
+@pytest.mark.cell("claude-code", "structured_output")
+def test_an_answer_after_a_schema(asked: dict[str, "Future[Done]"]) -> None:
+    """Claude Code has the model call a tool for it."""
+    assert json.loads(answer(asked, "schema"))["structured_output"] == {"city": "Bonn"}
+
+
+@pytest.mark.cell("claude-code", "server_tools", NO_TOOLS)
+def test_web_search(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    assert 'Web search results for query: "rain"' in answer(asked, "search")
+    searches = [tool for seen in simulator.requests() for tool in seen["body"].get("tools", []) if "type" in tool]
+    assert "web_search" in {tool["name"] for tool in searches}
+
+
+@pytest.mark.cell("claude-code", "count_tokens")
+def test_its_context_is_counted(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    assert "**Tokens:**" in answer(asked, "context")
+    assert any(seen["path"] == "/api/anthropic/v1/messages/count_tokens" for seen in simulator.requests())
+
+
+@pytest.mark.cell("claude-code", "limited_answer")
+def test_an_answer_cut_by_a_limit_is_gone_on_with(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    assert answer(asked, "limit").startswith("simulated answer to: Output token limit hit.")
+    assert 50 in {seen["body"].get("max_tokens") for seen in simulator.requests()}
+
+
+@pytest.mark.cell("claude-code", "bad_request")
+@pytest.mark.usefixtures("refusing")
+def test_a_request_that_is_refused_as_malformed(workstation: Workstation) -> None:
+    done = workstation.claude("hello")
+    assert done.returncode == 1
+    assert "API Error: 400" in done.stdout
+    assert "parameter is invalid" in done.stdout
+
+
 @pytest.mark.cell("claude-code", "long_answer")
 def test_a_long_answer(asked: dict[str, "Future[Done]"]) -> None:
     assert len(answer(asked, "long").split()) == 5000
@@ -144,7 +196,7 @@ def test_an_unknown_model(asked: dict[str, "Future[Done]"]) -> None:
 
 @pytest.mark.cell("claude-code", "wrong_key")
 def test_a_wrong_key(workstation: Workstation) -> None:
-    done = Workstation(key="sk-wrong").claude("hello")
+    done = replace(workstation, key="sk-wrong").claude("hello")
     assert done.returncode == 1
     assert "Please run /login" in done.stdout
     assert "sk-wrong" not in done.stdout + done.stderr

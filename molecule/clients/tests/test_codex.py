@@ -2,10 +2,12 @@
 
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from clients_support import PIXEL
+from sdk_cases import NO_TOOLS
 from slots_support import assert_slot_comes_back
 from workstation_support import CODEX, Done, Workstation, events
 
@@ -17,6 +19,7 @@ def run(command: str) -> str:
 
 
 SCHEMA = {"type": "object", "properties": {"simulated": {"type": "boolean"}}, "additionalProperties": False}
+BEHIND = {"glm-5.3": "glm-5.3", "glm-flash": "glm-5.3-flash", "claude-sonnet-4-20250514": "glm-5.3"}
 ASKED: dict[str, tuple[str, ...]] = {
     "text": ("hello",),
     "tool": (run("echo from the shell | tr a-z A-Z"),),
@@ -24,6 +27,7 @@ ASKED: dict[str, tuple[str, ...]] = {
     "image": ("what is this", "--image", "/home/dev/codex.png"),
     "schema": ("as JSON", "--output-schema", "/home/dev/schema.json"),
     "long": ("answer with 5000 words",),
+    "search": ("look it up", "--config", "tools.web_search=true"),
 }
 
 
@@ -36,6 +40,8 @@ def asked(workstation: Workstation) -> dict[str, "Future[Done]"]:
     assert made.returncode == 0, made.stderr
     with ThreadPoolExecutor(2) as runs:
         found = {name: runs.submit(workstation.codex, *options) for name, options in ASKED.items()}
+        for model in BEHIND:
+            found[model] = runs.submit(workstation.codex, f"by the name {model}", model=model)
         found["unknown"] = runs.submit(workstation.codex, "hello", model="gpt-17")
         return found
 
@@ -99,6 +105,28 @@ def test_a_schema(asked: dict[str, "Future[Done]"]) -> None:
     assert json.loads(said(asked, "schema")) == {"simulated": True, "answer_to": "as JSON"}
 
 
+@pytest.mark.cell("codex", "names")
+def test_names_of_models(asked: dict[str, "Future[Done]"], simulator: ControlClient) -> None:
+    for model, behind in BEHIND.items():
+        assert said(asked, model) == f"simulated answer to: by the name {model}"
+        found = {one["model"] for one in simulator.requests() if f"by the name {model}" in json.dumps(one["body"])}
+        assert found == {behind}
+
+
+@pytest.mark.cell("codex", "server_tools", NO_TOOLS)
+def test_web_search(asked: dict[str, "Future[Done]"]) -> None:
+    assert said(asked, "search") == "simulated answer to: look it up"
+    assert "web_search" not in {item["type"] for item in items(asked, "search")}
+
+
+@pytest.mark.cell("codex", "bad_request")
+@pytest.mark.usefixtures("refusing")
+def test_a_request_that_is_refused_as_malformed(workstation: Workstation) -> None:
+    done = workstation.codex("hello")
+    assert done.returncode == 1
+    assert "parameter is invalid" in done.stdout
+
+
 @pytest.mark.cell("codex", "long_answer")
 def test_a_long_answer(asked: dict[str, "Future[Done]"]) -> None:
     assert len(said(asked, "long").split()) == 5000
@@ -112,8 +140,8 @@ def test_an_unknown_model(asked: dict[str, "Future[Done]"]) -> None:
 
 
 @pytest.mark.cell("codex", "wrong_key")
-def test_a_wrong_key() -> None:
-    done = Workstation(key="sk-wrong").codex("hello")
+def test_a_wrong_key(workstation: Workstation) -> None:
+    done = replace(workstation, key="sk-wrong").codex("hello")
     assert done.returncode == 1
     assert "401" in done.stdout
     assert "sk-wrong" not in done.stdout + done.stderr
