@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from litellm_proxy_config import config
 from role_settings import ENDPOINTS, KEY_A, KEY_B, KEY_C, STATE_FILE, key, pool, settings
+from starlette.exceptions import HTTPException
 
 from glm_pool import names
 
@@ -220,6 +221,22 @@ def test_request_without_a_model_is_left_to_litellm(callback: Any) -> None:
 def test_the_newer_name_of_the_limit_is_kept(callback: Any, sent: dict[str, Any], kept: dict[str, Any]) -> None:
     found = asyncio.run(callback.async_pre_call_hook(object(), object(), {"model": "glm-pool", **sent}, "completion"))
     assert found == {"model": "glm-pool", **kept}
+
+
+def test_a_conversation_that_the_proxy_should_remember_is_refused(callback: Any) -> None:
+    asked = {"model": "claude-sonnet-5", "input": "and now", "previous_response_id": "resp_1"}
+    with pytest.raises(HTTPException) as refused:
+        asyncio.run(callback.async_pre_call_hook(object(), object(), asked, "aresponses"))
+    assert refused.value.status_code == 400
+    assert "previous_response_id" in refused.value.detail
+
+
+@pytest.mark.parametrize(
+    "field", [{"previous_response_id": None}, {"model": "gpt-4o", "previous_response_id": "resp_1"}]
+)
+def test_other_conversations_go_on(callback: Any, field: dict[str, Any]) -> None:
+    asked = {"model": "glm-pool", "input": "and now", **field}
+    assert asyncio.run(callback.async_pre_call_hook(object(), object(), dict(asked), "aresponses")) == asked
 
 
 # Failures ------------------------------------------------------------------------------

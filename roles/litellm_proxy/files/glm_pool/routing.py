@@ -5,17 +5,24 @@ config.yaml names one of the instances at the end of this module in `litellm_set
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from litellm.integrations.custom_logger import CustomLogger
 from starlette.exceptions import HTTPException
 
 from glm_pool.access import the_access
+from glm_pool.client_errors import ClientError
 from glm_pool.names import pools_of, resolve
 from glm_pool.request_state import current
 
 logger = logging.getLogger("LiteLLM Router")
+
+NO_MEMORY = ClientError(
+    400,
+    "previous_response_not_kept",
+    "Answers are not kept: leave previous_response_id out, and send the whole conversation as input.",
+)
 
 Deployment = dict[str, Any]
 """An entry of LiteLLM's model_list; `model_info` carries our `pool` and `api`."""
@@ -33,7 +40,7 @@ class PoolRouter(CustomLogger):
         """Resolve a wildcard alias to its pool, as LiteLLM never cools deployments behind a wildcard; keep the limit.
 
         Raises:
-            HTTPException: 403, the client may not use the pool.
+            HTTPException: 403, the client may not use the pool; 400, the request goes on from an answer before.
         """
         # OpenAI's newer name of the limit, which LiteLLM would drop on the way to Z.AI
         if (limit := data.pop("max_completion_tokens", None)) is not None and data.get("max_tokens") is None:
@@ -41,6 +48,8 @@ class PoolRouter(CustomLogger):
         model = data.get("model")
         if isinstance(model, str):
             _require_access(model)
+            if data.get("previous_response_id") and pools_of(model):
+                _refuse(NO_MEMORY)  # LiteLLM would answer without the turns before
             data["model"] = resolve(model)
         return data
 
@@ -87,8 +96,12 @@ def _require_access(model: str) -> None:
     for pool in pools_of(model):
         state.pool = pool
         if refusal := the_access().refusal(state.visit.client, pool):
-            state.error = refusal
-            raise HTTPException(refusal.status, refusal.message)
+            _refuse(refusal)
+
+
+def _refuse(error: ClientError) -> NoReturn:
+    current().error = error
+    raise HTTPException(error.status, error.message)
 
 
 def _info(deployment: Deployment) -> dict[str, Any]:
