@@ -648,6 +648,23 @@ def test_closed_connections_do_not_fail_a_claim(server: Server) -> None:
 # Connecting
 
 
+def test_a_connection_that_closed_under_a_command_means_that_the_store_is_away(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def closed(**_: Any) -> None:
+        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+    async def test() -> None:
+        async with store(server) as one:
+            with monkeypatch.context() as patched:
+                patched.setattr(one, "_take", closed)
+                with pytest.raises(StoreAway):
+                    await one.take(claim("1"))
+            await until_granted(one, claim("2"))
+
+    run(test)
+
+
 def test_password_is_used(tmp_path: Path) -> None:
     guarded = Server(tmp_path, "--requirepass", PASSWORD)
     guarded.client = lambda: Redis(unix_socket_path=str(guarded.path), password=PASSWORD)  # type: ignore[method-assign]

@@ -52,6 +52,7 @@ START, PING = event("message_start", message={}), event("ping")
 TEXT, STOP = event("content_block_delta", delta={"type": "text_delta", "text": "hello"}), event("message_stop")
 CUT_OFF = httpx.RemoteProtocolError("peer closed connection")
 SILENCE = httpx.ReadTimeout("")
+CLOSED = RuntimeError("unable to perform operation on <TCPTransport closed=True reading=False>; the handler is closed")
 ERROR = {
     "openai": lambda code: b"data: " + json.dumps({"error": {"code": code, "message": "no"}}).encode() + b"\n\n",
     "anthropic": lambda code: event("error", error={"type": "api_error", "code": code, "message": "no"}),
@@ -360,6 +361,7 @@ FAULTS: dict[str, tuple[Step, State]] = {
     "no JSON": (raw(200, b"<html>", "text/html"), State.COOLING),
     "empty": (raw(200, b""), State.COOLING),
     "refused connection": (fail(httpx.ConnectError("refused")), State.COOLING),
+    "connection that closed under the request": (fail(CLOSED), State.COOLING),
     "broken connection": (fail(httpx.ReadError("reset")), State.COOLING),
     "connect timeout": (fail(httpx.ConnectTimeout("")), State.COOLING),
     "read timeout": (fail(SILENCE), State.COOLING),
@@ -390,6 +392,16 @@ def test_other_key_takes_over_before_the_first_content(step: Step, state: State,
         await rig.comes_to_rest()
 
     scenario()
+
+
+@in_loop
+async def test_an_error_of_the_program_itself_is_no_fault_of_a_key() -> None:
+    rig = Rig(key("a"), key("b"))
+    rig.upstream.script = [fail(RuntimeError("a bug"))]
+    with pytest.raises(RuntimeError, match="a bug"):
+        await rig.post(CHAT)
+    assert rig.states() == {"a": State.ACTIVE, "b": State.ACTIVE}
+    await rig.comes_to_rest()
 
 
 @in_loop

@@ -34,6 +34,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from glm_pool import redis_scripts
+from glm_pool.closed_connections import closed_under_write
 from glm_pool.ledger import Spent
 from glm_pool.limits import WINDOW
 from glm_pool.shared import Claim, Listener, Refused, StoreAway
@@ -484,6 +485,10 @@ class RedisStore:
                 return asking.result()
         except (RedisError, OSError) as error:
             raise self._went_away(f"{type(error).__name__}: {error}") from None
+        except RuntimeError as error:
+            if not closed_under_write(error):
+                raise
+            raise self._went_away(str(error)) from None
         finally:
             if not asking.done():
                 asking.cancel()

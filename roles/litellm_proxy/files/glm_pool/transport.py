@@ -18,6 +18,7 @@ from glm_pool import client_errors, faults
 from glm_pool.access import Access
 from glm_pool.client_errors import ClientError
 from glm_pool.clock import Clock
+from glm_pool.closed_connections import closed_under_write
 from glm_pool.faults import Fault, Kind
 from glm_pool.masking import Masker
 from glm_pool.pool import KeyPool, Unavailable
@@ -145,6 +146,14 @@ class PoolTransport(httpx.AsyncBaseTransport):
         status = 400 if 400 < error.status < 500 and error.status != 429 else error.status
         return httpx.Response(status, headers=error.headers(), content=error.body(target.api))
 
+    async def _send(self, request: httpx.Request) -> httpx.Response:
+        try:
+            return await self._upstream.handle_async_request(request)
+        except RuntimeError as error:
+            if closed_under_write(error):
+                raise httpx.WriteError(str(error)) from error
+            raise
+
     async def _try(
         self, pool: KeyPool, lease: Lease, request: httpx.Request, body: bytes, target: Target, state: RequestState
     ) -> httpx.Response | Fault:
@@ -152,7 +161,7 @@ class PoolTransport(httpx.AsyncBaseTransport):
         upstream: httpx.Response | None = None
         try:
             sent = self._addressed(lease.lane.key.settings, request, body, target, pool.settings.request_timeout)
-            upstream = await self._upstream.handle_async_request(sent)
+            upstream = await self._send(sent)
             upstream.request = sent
             outcome = await self._read(pool, lease, upstream, target, state, len(body))
         except httpx.TimeoutException as error:
