@@ -1,11 +1,13 @@
 """What playbooks/remove.yml leaves of a service of the whole host: nothing but packages and foreign files.
 
-The tests of a scenario import these; each holds in the modes systemd and compose.
+Scenarios of the modes systemd and compose link to this file.
 """
 
 import pytest
-from host_support import SECRETS
+from host_support import SECRETS, hosts_of
 from testinfra.host import Host
+
+testinfra_hosts = hosts_of("litellm_proxy")
 
 PATHS = (
     "/opt/litellm-proxy",

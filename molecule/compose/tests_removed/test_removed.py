@@ -1,24 +1,7 @@
-"""After playbooks/remove.yml the host is as before, but for system packages and what others put there."""
+"""What others put on the host, and the packages, stay after playbooks/remove.yml."""
 
 from host_support import hosts_of
-from removed_service import (
-    test_foreign_file_stays,
-    test_no_secret_is_left,
-    test_nothing_listens_and_no_process_is_left,
-    test_path_is_gone,
-    test_units_are_gone,
-    test_user_is_gone,
-)
 from testinfra.host import Host
-
-__all__ = [
-    "test_foreign_file_stays",
-    "test_no_secret_is_left",
-    "test_nothing_listens_and_no_process_is_left",
-    "test_path_is_gone",
-    "test_units_are_gone",
-    "test_user_is_gone",
-]
 
 testinfra_hosts = hosts_of("litellm_proxy")
 

@@ -1,0 +1,1 @@
+../../shared/removed_service.py
