@@ -78,6 +78,13 @@ HELD_BY: dict[str, tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]] = {
         ),
         (f"{PROCESS}/test_answers.py::test_secrets_are_in_no_file_that_others_can_read",),
     ),
+    "Keys of clients": (
+        ("molecule/clients/tests/test_usage.py::test_the_account_has_every_client",),
+        (
+            "molecule/compose/tests/test_client_keys.py::test_a_key_is_given_counted_and_revoked_while_the_instance_runs",
+        ),
+        (f"{PROCESS}/test_client_keys.py::test_a_key_is_given_counted_and_revoked_while_the_instance_runs",),
+    ),
     "Key values of before a change are": (
         (f"{HANDOVER}::test_rotate_all_keys",),
         (f"{OPERATION}::test_rotating_all_keys_drops_nothing",),

@@ -1,0 +1,1 @@
+../../shared/client_keys_everywhere.py
