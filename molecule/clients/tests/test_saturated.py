@@ -14,7 +14,7 @@ from workstation_support import SDKS, Done, Workstation
 from zai_simulator.control_client import ControlClient
 
 SLOTS = 4 * len(KEY_VALUES)
-HELD = 25.0
+HELD = 40.0
 """Seconds that the answers which hold the slots take: the clients start and wait that long."""
 
 
