@@ -184,7 +184,8 @@ def test_responses(seen: Seen) -> None:
 @pytest.mark.cell("curl", "responses_memory", NO_MEMORY)
 def test_an_answer_before(seen: Seen) -> None:
     (answer,) = seen["responses_memory"]
-    assert answer.status in (400, 403), "403 where the proxy has never issued such an id"
+    assert answer.status == 400
+    assert answer.json()["error"]["code"] == "previous_response_not_kept"
 
 
 @pytest.mark.cell("curl", "responses_stored", NOT_KEPT)
