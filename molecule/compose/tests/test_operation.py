@@ -12,7 +12,16 @@ import pytest
 import requests
 import yaml
 from handover_support import LATER_VALUES, ContainerSite, ended, keys, told, under_load
-from host_support import KEY_VALUES, MASTER_KEY, PORT, REPOSITORY, SECRETS, address_of, wait_until
+from host_support import (
+    KEY_VALUES,
+    MASTER_KEY,
+    PORT,
+    REPOSITORY,
+    SECRETS,
+    START_SECONDS,
+    address_of,
+    wait_until,
+)
 
 from zai_simulator.control_client import ControlClient
 
@@ -183,21 +192,21 @@ def test_the_seeds_commands(site: ContainerSite) -> None:
     assert not host.socket("tcp://0.0.0.0:4000").is_listening
 
     host.check_output(CURRENT + "docker compose up -d")
-    wait_until(lambda: answers(site))
+    wait_until(lambda: answers(site), START_SECONDS)
     assert "POST /v1/chat/completions" in host.check_output(CURRENT + "docker compose logs litellm 2>&1")
 
     # edit config.yaml, and restart
     place = "/etc/litellm-proxy/current"
     host.check_output("sed -i 's/model_name: glm-flash/model_name: glm-renamed/' %s/config.yaml", place)
     host.check_output(CURRENT + "docker compose restart --timeout 5")
-    wait_until(lambda: answers(site))
+    wait_until(lambda: answers(site), START_SECONDS)
     assert "glm-renamed" in site.proxy.call("/v1/models").text
 
     # edit the credentials, and restart: as the seed does with its .env
     other = MASTER_KEY[:-4] + "f00d"
     host.check_output("sed -i s/%s/%s/ %s/credentials/litellm-proxy.json", MASTER_KEY, other, place)
     host.check_output(CURRENT + "docker compose restart --timeout 5")
-    wait_until(lambda: site.proxy.alive())
+    wait_until(site.proxy.alive, START_SECONDS)
     assert site.proxy.call("/v1/models").status_code == 401
     assert site.proxy.call("/v1/models", headers={"Authorization": f"Bearer {other}"}).status_code == 200
 
