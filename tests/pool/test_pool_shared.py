@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from tests.pool.pool_client import APIS, Answer, Open, PoolClient, together, wait_until
 from tests.pool.pool_server import ROOT, Key, PoolServer, Rig, free_port, make_settings, table
@@ -291,3 +292,10 @@ def test_two_workers_keep_the_limits(workers_rig: Rig) -> None:
     metrics = workers_rig.client.metrics()
     counted = sum(value for name, value in metrics.items() if name.startswith("litellm_pool_answers_total{"))
     assert counted >= len(answers)
+
+
+def test_stopped_workers_say_goodbye(workers_rig: Rig, redis: RedisServer) -> None:
+    """Nothing is set aside for them. The last of the rig's tests."""
+    workers_rig.server.stop()
+    with Redis.from_url(redis.url.removesuffix("/0") + "/1", decode_responses=True) as client:
+        assert client.zrange("litellm-pool:members", 0, -1) == []

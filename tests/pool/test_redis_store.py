@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import resource
 import shutil
 import signal
 import socket
@@ -20,8 +21,9 @@ from redis.exceptions import RedisError
 from glm_pool.access import Access, Visit
 from glm_pool.clients import Client, ClientsFile, Directory
 from glm_pool.ledger import Ledger, Spent
-from glm_pool.redis_store import RedisStore
+from glm_pool.redis_store import LATER, RedisStore
 from glm_pool.shared import Claim, Refused, SharedStore, StoreAway
+from glm_pool.shared_limits import SharedLimits
 from glm_pool.tokens import Tokens
 
 PATIENCE = 10.0
@@ -40,7 +42,8 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL)
+        # as Python does, the server then takes a file that may not grow for an error, not for its end
+        self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, restore_signals=False)
         deadline = time.monotonic() + PATIENCE
         while time.monotonic() < deadline:
             with suppress(RedisError, OSError), self.client() as client:
@@ -63,6 +66,11 @@ class Server:
         assert self._process
         self._process.send_signal(signal.SIGCONT)
 
+    def fill_disk(self, full: bool) -> None:
+        assert self._process
+        most = resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE)[1]
+        resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (0 if full else most, most))
+
     def client(self) -> Redis:
         return Redis(unix_socket_path=str(self.path), decode_responses=True)
 
@@ -81,11 +89,15 @@ class Ears:
 
     def __init__(self) -> None:
         self.rooms: list[str] = []
+        self.shares = 0
         self.healths: list[tuple[str, dict[str, Any] | None]] = []
         self.connections: list[bool] = []
 
     def on_room(self, meter: str) -> None:
         self.rooms.append(meter)
+
+    def on_shares(self) -> None:
+        self.shares += 1
 
     def on_health(self, name: str, record: dict[str, Any] | None) -> None:
         self.healths.append((name, record))
@@ -99,8 +111,10 @@ def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
 
 
 @asynccontextmanager
-async def store(server: Server, ears: Ears | None = None, lease_seconds: float = 15.0) -> AsyncIterator[RedisStore]:
-    process = RedisStore(server.url, lease_seconds=lease_seconds)
+async def store(
+    server: Server, ears: Ears | None = None, lease_seconds: float = 15.0, host: str | None = None
+) -> AsyncIterator[RedisStore]:
+    process = RedisStore(server.url, lease_seconds=lease_seconds, host=host)
     await process.start(ears or Ears())
     try:
         yield process
@@ -300,6 +314,231 @@ def test_members_are_counted_and_ranked(server: Server) -> None:
     run(test)
 
 
+# Hosts that vanish
+
+
+async def vanish(server: Server, beside: RedisStore, *taken: Claim, lease_seconds: float = 0.9) -> RedisStore:
+    """A process of another host that takes something and is heard of no more: cut off or dead, who knows."""
+    process = RedisStore(server.url, lease_seconds=lease_seconds, host="vanishing")
+    await process.start(Ears())
+    await until(lambda: process.members == beside.members == 2 and beside.aside("a|m", 4) == 0)
+    for request in taken:
+        assert await process.take(request) is None
+    await die(process)
+    return process
+
+
+def test_part_of_a_host_that_vanished_is_set_aside(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=0.9, host="here") as one:
+            gone = await vanish(server, one)
+            await until(lambda: one.aside("a|m", 4) == 2)
+            assert one.members == 2, "what it may use of a limit counts as long as it may be alive"
+            await until(lambda: time.monotonic() > gone.quiet_until)
+            assert SharedLimits(gone, 1).slots("a|m", 4) == 2
+            assert [await reason(one.take(claim(str(n), slots=4))) for n in range(4)] == [None, None, "slots", "slots"]
+            parts = [SharedLimits(gone, 1).slots(meter, 3) for meter in "abcdef"]
+            assert [one.aside(meter, 3) for meter in "abcdef"] == parts
+            assert set(parts) == {1, 2}, "what does not divide is for one here, for the other there"
+
+    run(test)
+
+
+def test_part_of_a_host_is_set_aside_once_it_has_missed_two_heartbeats(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, host="here") as one:
+            for missed, found in ((1.5, None), (2.1, "slots")):
+                with server.client() as client:
+                    seconds, microseconds = client.time()
+                    heard = seconds * 1000 + microseconds / 1000 - missed * 1000
+                    client.zadd("litellm-pool:members", {"elsewhere.1": heard})
+                lease = f"after {missed} s"
+                assert [await reason(one.take(claim(f"{lease} {n}", slots=2))) for n in range(2)] == [None, found]
+                for n in range(2):
+                    await one.give(f"{lease} {n}")
+
+    run(test)
+
+
+def test_slots_that_a_vanished_host_holds_count_once(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=4.5, host="here") as one:
+            await vanish(server, one, claim("x", slots=4), claim("y", slots=4), claim("z", slots=4), lease_seconds=4.5)
+            await until(lambda: one.elsewhere("a|m") == 3)
+            await until(lambda: one.members == 2 and one.aside("a|m", 8) == 1)
+            assert one.aside("a|m", 4) == 0
+            assert [await reason(one.take(claim(str(n), slots=4))) for n in range(2)] == [None, "slots"]
+
+    run(test)
+
+
+def test_minutes_of_a_vanished_host_are_set_aside_too(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=0.9, host="here") as one:
+            await vanish(server, one, claim("x", rpm=6))
+            await until(lambda: one.aside("a", 6) == 3)
+            taken = [await reason(one.take(claim(str(n), rpm=6, slots=None))) for n in range(4)]
+            assert taken == [None, None, None, "rate"]
+
+    run(test)
+
+
+def test_nothing_is_set_aside_for_a_host_that_said_goodbye(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=0.9, host="here") as one:
+            async with store(server, host="there"):
+                await until(lambda: one.members == 2)
+            await until(lambda: one.members == 1)
+            assert one.aside("a|m", 4) == 0
+            assert await one.take(claim("1", slots=1)) is None
+
+    run(test)
+
+
+def test_nothing_is_set_aside_for_a_dead_process_of_a_host_that_is_heard_of(server: Server) -> None:
+    async def test() -> None:
+        async with (
+            store(server, lease_seconds=0.9, host="here") as one,
+            store(server, lease_seconds=0.9, host="vanishing"),
+        ):
+            await until(lambda: one.members == 2)
+            process = RedisStore(server.url, lease_seconds=0.9, host="vanishing")
+            await process.start(Ears())
+            await until(lambda: one.members == 3)
+            await die(process)
+            await until(lambda: one.members == 2)
+            assert one.aside("a|m", 4) == 0
+
+    run(test)
+
+
+def test_a_host_that_is_back_frees_what_was_set_aside(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears, lease_seconds=0.9, host="here") as one:
+            await vanish(server, one)
+            await until(lambda: one.aside("a|m", 4) == 2)
+            ears.shares = 0
+            async with store(server, lease_seconds=0.9, host="vanishing"):
+                await until(lambda: ears.shares > 0)
+                assert one.aside("a|m", 4) == 0
+                assert one.members == 2
+
+    run(test)
+
+
+def test_what_was_set_aside_is_free_after_five_minutes(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears, lease_seconds=0.9, host="here") as one:
+            await vanish(server, one)
+            await until(lambda: one.aside("a|m", 4) == 2)
+            ears.shares = 0
+            with server.client() as client:
+                await until(lambda: bool(client.hgetall("litellm-pool:vanished")))
+                ((process, text),) = client.hgetall("litellm-pool:vanished").items()
+                members, rank, since = text.split()
+                client.hset("litellm-pool:vanished", process, f"{members} {rank} {int(since) - 300_000}")
+            await until(lambda: ears.shares > 0)
+            assert (one.members, one.aside("a|m", 4)) == (1, 0)
+            assert await one.take(claim("1", slots=1)) is None
+
+    run(test)
+
+
+def test_slots_of_three_hosts_never_add_up_to_more_than_the_limit_in_an_outage(server: Server) -> None:
+    """Some hold more than their parts when the store goes away: the others leave them room until that has ended."""
+
+    async def test() -> None:
+        async with (
+            store(server, lease_seconds=0.9, host="one") as one,
+            store(server, lease_seconds=0.9, host="two") as two,
+            store(server, lease_seconds=0.9, host="three") as three,
+        ):
+            everyone = (one, two, three)
+            await until(lambda: all(process.members == 3 for process in everyone))
+            held = {"a|m": (one, 2), "b|m": (two, 3), "c|m": (three, 1), "d|m": (one, 4)}
+            for meter, (process, count) in held.items():
+                for number in range(count):
+                    assert await process.take(claim(f"{meter} {number}", meter=meter, slots=4)) is None
+            for meter, (process, count) in held.items():
+                for other in everyone:
+                    await until(lambda m=meter, o=other, c=0 if other is process else count: o.elsewhere(m) == c)  # type: ignore[misc]
+            shares = [SharedLimits(process, 1) for process in everyone]
+            server.kill()
+            await until(lambda: not any(process.connected for process in everyone))
+            for share in shares:
+                share.connection_changed()
+            assert [share.slots("a|m", 4) for share in shares] == [0, 0, 0], "the others may not know yet"
+            await until(lambda: all(time.monotonic() > process.quiet_until for process in everyone))
+            for meter, (process, count) in held.items():
+                sums = [
+                    max(share.slots(meter, 4), count if owner is process else 0)
+                    for share, owner in zip(shares, everyone, strict=True)
+                ]
+                assert sum(sums) <= 4, meter
+
+    run(test)
+
+
+def test_a_process_that_starts_while_the_store_is_away_keeps_to_its_part(server: Server, tmp_path: Path) -> None:
+    async def test() -> None:
+        place = tmp_path / "place.json"
+        async with store(server, lease_seconds=0.9, host="one"), store(server, lease_seconds=0.9, host="two"):
+            known = RedisStore(server.url, lease_seconds=0.9, host="three", place_file=place)
+            await known.start(Ears())
+            await until(lambda: known.members == 3)
+            rank = known.rank
+            await die(known)
+        server.kill()
+        again = RedisStore(server.url, lease_seconds=0.9, host="three", place_file=place)
+        await again.start(Ears())
+        assert (again.connected, again.members, again.rank) == (False, 3, rank)
+        assert SharedLimits(again, 1).slots("a|m", 9) == 3
+        await again.stop()
+
+    run(test)
+
+
+def test_leases_of_a_host_that_vanished_last_until_it_is_back(server: Server) -> None:
+    """It may be cut off and go on with long answers."""
+
+    async def test() -> None:
+        async with store(server, lease_seconds=4.5, host="here") as one:
+            await vanish(server, one, claim("x", slots=4), claim("y", slots=4), claim("z", slots=4), lease_seconds=4.5)
+            with server.client() as client:
+                await until(lambda: bool(client.hgetall("litellm-pool:vanished")))
+                moments = client.zrange("litellm-pool:slots:a|m", 0, -1, withscores=True)
+            assert {round((moment / 1000 - time.time()) / 60) for _, moment in moments} == {5}, "minutes"
+            assert one.elsewhere("a|m") == 3
+            assert [await reason(one.take(claim(str(n), slots=4))) for n in range(2)] == [None, "slots"]
+            async with store(server, lease_seconds=4.5, host="vanishing"):
+                await until(lambda: one.elsewhere("a|m") == 0)
+
+    run(test)
+
+
+def test_hosts_keep_to_their_parts_when_the_store_goes_away_after_one_of_them(server: Server) -> None:
+    async def test() -> None:
+        async with (
+            store(server, lease_seconds=0.9, host="one") as one,
+            store(server, lease_seconds=0.9, host="two") as two,
+        ):
+            await until(lambda: one.members == two.members == 2)
+            gone = RedisStore(server.url, lease_seconds=0.9, host="three")
+            await gone.start(Ears())
+            await until(lambda: one.members == two.members == 3)
+            await die(gone)
+            await until(lambda: bool(one.aside("a|m", 9) and two.aside("a|m", 9)))
+            server.kill()
+            await until(lambda: not one.connected and not two.connected)
+            await until(lambda: time.monotonic() > max(process.quiet_until for process in (one, two, gone)))
+            for limit in (1, 2, 4, 9):
+                assert sum(SharedLimits(process, 1).slots("a|m", limit) for process in (one, two, gone)) == limit
+
+    run(test)
+
+
 # Rates
 
 
@@ -409,6 +648,41 @@ def test_room_that_is_left_goes_to_the_next_in_the_row(server: Server) -> None:
     run(test)
 
 
+def test_slot_that_comes_free_calls_the_first_and_the_others_look_later(server: Server) -> None:
+    class Watch(Ears):
+        def on_room(self, meter: str) -> None:
+            super().on_room(meter)
+            moments.setdefault(self, time.monotonic())
+
+    moments: dict[Watch, float] = {}
+    ears, later = Watch(), Watch()
+
+    async def test() -> None:
+        async with store(server) as one, store(server, ears) as two, store(server, later) as three:
+            assert await one.take(claim("1", slots=1)) is None
+            assert await reason(two.take(claim("old", slots=1, arrived=10.0))) == "slots"
+            assert await reason(three.take(claim("young", slots=1, arrived=11.0))) == "slots"
+            moments.clear()
+            await one.give("1")
+            await until(lambda: ears in moments)
+            # the first does not come for it, and the slot is not lost
+            await until(lambda: later in moments)
+            assert await reason(three.take(claim("young", slots=1, arrived=11.0, insist=True))) is None
+
+    run(test)
+    assert moments[later] - moments[ears] > LATER / 2
+
+
+def test_room_that_nobody_is_known_to_wait_for_is_told_to_all(server: Server) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server) as one, store(server, ears):
+            assert await one.take(claim("1", slots=2)) is None
+            await until(lambda: ears.rooms == ["a|m"])
+
+    run(test)
+
+
 def test_next_request_of_the_process_keeps_its_place(server: Server) -> None:
     async def test() -> None:
         async with store(server) as one, store(server) as two:
@@ -450,6 +724,7 @@ def test_request_served_elsewhere_holds_up_nobody(server: Server) -> None:
             assert await reason(two.take(claim("old", slots=1, arrived=10.0))) == "slots"
             await one.give("1")
             assert await reason(one.take(claim("young", slots=1, arrived=11.0))) == "turn"
+            ears.rooms.clear()
             assert await two.take(claim("old", slots=1, arrived=10.0, meter="b|m")) is None
             await until(lambda: ears.rooms == ["a|m"])
             assert await one.take(claim("young", slots=1, arrived=11.0)) is None
@@ -617,6 +892,27 @@ def test_read_only_server_is_away(server: Server) -> None:
             await until_granted(one, claim("1"))
 
     run(test)
+
+
+def test_server_whose_disk_is_full_is_away_until_there_is_room(tmp_path: Path) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(limited, ears) as one:
+            assert await one.take(claim("1")) is None
+            limited.fill_disk(full=True)
+            await until(lambda: not one.connected, "the full disk went unnoticed")
+            with pytest.raises(StoreAway, match="Errors writing to the AOF file"):
+                await one.take(claim("2"))
+            limited.fill_disk(full=False)
+            await until_granted(one, claim("2"))
+        assert ears.connections == [True, False, True], "it came and went while the disk was full"
+
+    limited = Server(tmp_path, "--appendonly", "yes")
+    limited.start()
+    try:
+        run(test)
+    finally:
+        limited.kill()
 
 
 def test_scripts_that_the_server_forgot_are_sent_again(server: Server) -> None:

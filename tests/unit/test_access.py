@@ -54,6 +54,7 @@ class Store:
     return_grace = 0.0
     members = 2
     rank = 0
+    quiet_until = 0.0
 
     def __init__(self) -> None:
         self.connected = True
@@ -92,6 +93,12 @@ class Store:
         self.leases.pop(lease, None)
 
     def elsewhere(self, meter: str) -> int:
+        return 0
+
+    def surplus(self, meter: str, limit: int) -> int:
+        return 0
+
+    def aside(self, name: str, limit: int) -> int:
         return 0
 
     async def write_health(self, name: str, record: dict[str, Any] | None) -> None:

@@ -1,5 +1,6 @@
 """The start of an instance: credentials from the file, a clear end when it cannot work."""
 
+import gc
 import json
 import os
 import socket
@@ -25,9 +26,11 @@ class FakeLiteLLM:
     def __init__(self) -> None:
         self.calls: list[dict[str, Any]] = []
         self.environment: dict[str, str] = {}
+        self.collects = False
 
     def main(self, **arguments: Any) -> None:
         self.environment = dict(os.environ)
+        self.collects = gc.isenabled()
         self.calls.append(arguments)
 
 
@@ -37,6 +40,7 @@ def litellm(monkeypatch: pytest.MonkeyPatch) -> FakeLiteLLM:
     vars(module)["run_server"] = fake
     monkeypatch.setitem(sys.modules, "litellm", ModuleType("litellm"))
     monkeypatch.setitem(sys.modules, "litellm.proxy", ModuleType("litellm.proxy"))
+    monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_server", ModuleType("litellm.proxy.proxy_server"))
     monkeypatch.setitem(sys.modules, "litellm.proxy.proxy_cli", module)
     return fake
 
@@ -94,6 +98,11 @@ def test_litellm_gets_address_and_port_and_the_credentials(litellm: FakeLiteLLM,
     options = ["--config", "/etc/litellm-proxy/config.yaml", "--host", "127.0.0.1", "--port", str(free_port)]
     assert litellm.calls == [{"args": [*options, "--num_workers", "1"], "prog_name": "litellm"}]
     assert {name: litellm.environment[name] for name in CREDENTIALS} == CREDENTIALS
+
+
+def test_garbage_is_collected_while_it_serves(litellm: FakeLiteLLM, free_port: int) -> None:
+    start(free_port)
+    assert litellm.collects
 
 
 @pytest.mark.usefixtures("litellm")

@@ -37,6 +37,7 @@ from glm_pool.shared import Claim
 
 class Ears:
     def on_room(self, meter): pass
+    def on_shares(self): pass
     def on_health(self, name, record): pass
     def on_connection(self, connected): pass
 
@@ -129,6 +130,9 @@ class Ears:
 
     def on_room(self, meter: str) -> None:
         self.rooms.append(meter)
+
+    def on_shares(self) -> None:
+        raise AssertionError("nothing is set aside")
 
     def on_health(self, name: str, record: dict[str, Any] | None) -> None:
         raise AssertionError("health records are not its business")

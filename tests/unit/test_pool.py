@@ -13,7 +13,6 @@ from pool_parts import VALUES, FakeClock, in_loop, key, settings, turns, until
 from prometheus_client import REGISTRY
 
 from glm_pool import pool as module
-from glm_pool import shared_limits
 from glm_pool.faults import Fault, Kind
 from glm_pool.health import Record, State
 from glm_pool.limits import WINDOW
@@ -51,6 +50,8 @@ class Store:
         self.slow = asyncio.Event()
         self.slow.set()
         self.held_elsewhere = 0
+        self.over = 0
+        self.quiet_until = 0.0
         self.listener: Listener | None = None
 
     async def start(self, listener: Listener) -> None:
@@ -81,6 +82,12 @@ class Store:
 
     def elsewhere(self, meter: str) -> int:
         return self.held_elsewhere
+
+    def surplus(self, meter: str, limit: int) -> int:
+        return self.over
+
+    def aside(self, name: str, limit: int) -> int:
+        return 0
 
     async def write_health(self, name: str, record: dict[str, Any] | None) -> None:
         self.written.append((name, record))
@@ -905,11 +912,15 @@ def test_slots_that_others_leave_are_ours_while_the_store_answers() -> None:
 def test_slots_that_others_held_are_respected_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("glm_pool.shared_limits.time.monotonic", lambda: now[0])
-    shared = limits(0, 2, elsewhere=3)
-    shared.connection_changed()
+    store = Store()
+    store.connected, store.over, store.quiet_until = False, 1, now[0] + 1.5
+    shared = SharedLimits(store, 1)
+    pause, grace = shared.connection_changed()
+    assert pause == 1.5
+    assert shared.slots("a", 4) == 0, "the others may still use all of it"
+    now[0] += pause
     assert shared.slots("a", 4) == 1
-    assert limits(0, 2, elsewhere=2).slots("a", 4) == 2
-    now[0] += shared_limits.OUTAGE_GRACE_SECONDS
+    now[0] += grace - pause
     assert shared.slots("a", 4) == 2
 
 
@@ -919,10 +930,13 @@ def test_even_part_holds_a_while_longer_when_the_store_is_back(monkeypatch: pyte
     store = Store()
     shared = SharedLimits(store, 1)
     assert shared.slots("a", 4) == 4
-    now[0] += shared.connection_changed()
+    (grace,) = shared.connection_changed()
+    now[0] += grace
     assert shared.slots("a", 4) == 4
+    assert shared.rpm("a", 60) == 60
     shared.connection_changed()
     assert shared.slots("a", 4) == 2  # the others may not have told the store yet what they sent meanwhile
+    assert shared.rpm("a", 60) == 30
 
 
 def test_window_of_the_rate_has_a_margin() -> None:

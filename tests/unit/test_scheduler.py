@@ -680,3 +680,33 @@ def test_the_spread_over_the_keys_that_are_left_is_at_most_one(failing: int, req
         desk.finish(ticket)
     left = [served[f"k{n}"] for n in range(failing, 5)]
     assert max(left) - min(left) <= 1 + failing
+
+
+class Beside:
+    """What other processes leave of two slots."""
+
+    def __init__(self) -> None:
+        self.taken: Counter[str] = Counter()
+
+    def slots(self, meter: str, limit: int) -> int:
+        return limit - self.taken[meter]
+
+    def rpm(self, rate: str, limit: int) -> int:
+        return limit
+
+
+def test_slots_that_other_processes_took_since_are_not_asked_for() -> None:
+    share = Beside()
+    keys = tuple(Key(name, name, "", max_parallel_requests=2) for name in "ab")
+    scheduler = Scheduler(Settings((Pool("p", "glm"),), keys), FakeClock(), share)
+
+    def served() -> str | None:
+        outcome = scheduler.enter(Ticket("p", lambda outcome: None, 0.0))
+        return outcome.lane.key.name if isinstance(outcome, Lease) else None
+
+    share.taken["a|glm"] = 2
+    assert [served(), served(), served()] == ["b", "b", None]
+    share.taken.clear()
+    scheduler.room("a|glm")
+    assert scheduler.queues["p"].count == 0
+    assert [served(), served()] == ["a", None]  # the first slot went to the one who waited

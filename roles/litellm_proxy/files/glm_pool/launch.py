@@ -5,13 +5,15 @@ The credentials come as one JSON file of environment variables in `$CREDENTIALS_
 """
 
 import argparse
+import gc
 import json
 import os
 import shutil
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,6 +83,16 @@ def end_at_sigterm() -> None:
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
 
 
+@contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep Python from looking for garbage during LiteLLM's import, which makes none: a quarter of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
 def prepare_workers(number: int) -> None:
     """Tell the workers how many they are, and give their metrics one empty directory."""
     os.environ["GLM_POOL_WORKERS"] = str(number)
@@ -107,7 +119,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     require_free_port(arguments.host, arguments.port)
     prepare_workers(arguments.num_workers)
 
-    from litellm.proxy.proxy_cli import run_server  # after the environment is complete: LiteLLM reads it on import
+    with without_collector():
+        # after the environment is complete: LiteLLM reads it on import
+        from litellm.proxy import proxy_server  # noqa: F401, what the command imports next
+        from litellm.proxy.proxy_cli import run_server
 
     options = ["--config", arguments.config, "--host", arguments.host, "--port", str(arguments.port)]
     options += ["--num_workers", str(arguments.num_workers)]

@@ -1,12 +1,14 @@
 """What an account bears: requests in flight for each model, requests a minute."""
 
 import contextlib
-import math
 from collections import deque
 from typing import Protocol
 
 WINDOW = 61.0
 """Seconds of the sliding minute; one more than the upstream's, as requests do not travel equally long."""
+
+LOOK_AGAIN = 1.0
+"""Seconds after which a share of nothing is looked at anew: others may have come or gone."""
 
 
 class Share(Protocol):
@@ -77,13 +79,13 @@ class Rate:
         return len(self._starts)
 
     def wait(self, now: float) -> float:
-        """Seconds until the next start is allowed; infinite when none ever is."""
+        """Seconds until it is worth looking whether the next start is allowed."""
         closed = max(0.0, self.closed_until - now)
         if self.rpm is None:
             return closed
         allowed = self._share.rpm(self.name, self.rpm)
         if allowed < 1:
-            return math.inf
+            return max(closed, LOOK_AGAIN)
         used = self.used(now)
         if used < allowed:
             return closed

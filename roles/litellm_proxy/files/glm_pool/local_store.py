@@ -22,6 +22,7 @@ import re
 import secrets
 import sqlite3
 import time
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -30,7 +31,7 @@ from typing import Any, TypeVar
 
 from glm_pool.limits import WINDOW
 from glm_pool.local_members import Members
-from glm_pool.shared import Claim, Listener, Refused, StoreAway
+from glm_pool.shared import Claim, Listener, Refused, StoreAway, part_of
 
 logger = logging.getLogger("glm_pool")
 
@@ -96,6 +97,7 @@ class LocalStore:
         self.members = 1
         self.rank = 0
         self.return_grace = 0.0
+        self.quiet_until = 0.0
         self._path = path
         self._process = secrets.token_hex(6)
         self._schema = SCHEMA
@@ -201,6 +203,15 @@ class LocalStore:
     def elsewhere(self, meter: str) -> int:
         """Slots of the meter that other processes hold, as last heard."""
         return self._counts.get(meter, 0)
+
+    def surplus(self, meter: str, limit: int) -> int:
+        """See `shared.SharedStore`; exact for two processes, as there are in a handover."""
+        part = part_of(limit, self.members, self.rank, zlib.crc32(meter.encode()))
+        return max(0, self.elsewhere(meter) - (limit - part))
+
+    def aside(self, name: str, limit: int) -> int:
+        """See `shared.SharedStore`; of one host every process is known to live or not."""
+        return 0
 
     async def write_health(self, name: str, record: dict[str, Any] | None) -> None:
         """Nothing: the state file tells the others."""

@@ -1,5 +1,6 @@
 """Puts the pool scheduler into LiteLLM: below it the transport, around it the ASGI wrapper, beside it the log."""
 
+import asyncio
 import atexit
 import contextlib
 import logging
@@ -8,7 +9,6 @@ import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 import yaml
@@ -22,12 +22,15 @@ from glm_pool.masking import Masker, mask_logs
 from glm_pool.master_key import MASTER_KEY_VARIABLE
 from glm_pool.middleware import PoolMiddleware
 from glm_pool.pool import KeyPool
+from glm_pool.redis_url import without_secrets
 from glm_pool.settings import REFERENCE, Settings, parse
 from glm_pool.shared import SharedStore
 from glm_pool.transport import MaskingTransport, PoolTransport
 
 WORKERS_VARIABLE = "GLM_POOL_WORKERS"
 SECTION = "glm_pool"
+LEAVE_SECONDS = 3.0
+"""For the goodbye; the shared store may be away."""
 
 logger = logging.getLogger("glm_pool")
 
@@ -61,6 +64,7 @@ def install() -> KeyPool | None:
     )
     _replace_transport(lambda direct: PoolTransport(lambda: pool, upstream, direct, masker, access))
     _wrap_application(lambda app: PoolMiddleware(app, make_application(pool, access), access))
+    _leave_at_the_end(pool)
     atexit.register(pool.save_now)
     atexit.register(access.ledger.close)
     with contextlib.suppress(RuntimeError):  # no event loop where LiteLLM only checks the file
@@ -81,6 +85,21 @@ def _share(access: Access, pool: KeyPool) -> None:
     pool.on_return.append(access.tell_all)
 
 
+def _leave_at_the_end(pool: KeyPool) -> None:
+    """Say goodbye to the other processes after the last request, or what is this one's would be set aside for long.
+
+    LiteLLM ends by this function of its module, whatever serves it.
+    """
+    end = proxy_server.proxy_shutdown_event
+
+    async def leave(*arguments: Any, **named: Any) -> None:
+        with contextlib.suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(pool.stop(), LEAVE_SECONDS)
+        await end(*arguments, **named)
+
+    proxy_server.proxy_shutdown_event = leave
+
+
 def _keys_by_value(config: dict[str, Any]) -> dict[str, str]:
     """Names of the keys that LiteLLM itself chooses from, by value."""
     found = {}
@@ -94,8 +113,8 @@ def _keys_by_value(config: dict[str, Any]) -> dict[str, str]:
 def _secrets(settings: Settings | None) -> list[str]:
     """Every value that no client and no log may see."""
     keys = [value for name, value in os.environ.items() if name.startswith("ZAI_API_KEY_")]
-    redis = urlsplit(settings.redis_url).password if settings else None
-    return [*keys, os.environ.get(MASTER_KEY_VARIABLE, ""), redis or ""]
+    redis = without_secrets(settings.redis_url)[1] if settings else []
+    return [*keys, os.environ.get(MASTER_KEY_VARIABLE, ""), *redis]
 
 
 def _require_values(settings: Settings) -> None:
@@ -109,7 +128,8 @@ def _store(settings: Settings) -> SharedStore | None:
     if settings.redis_url:
         from glm_pool.redis_store import RedisStore
 
-        return RedisStore(settings.redis_url)
+        place = Path(settings.state_file).with_name("place.json") if settings.state_file else None
+        return RedisStore(settings.redis_url, ca=settings.redis_ca, host=settings.host or None, place_file=place)
     if settings.local_store:
         from glm_pool.local_store import LocalStore
 

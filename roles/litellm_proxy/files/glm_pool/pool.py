@@ -292,11 +292,16 @@ class KeyPool:
             except (ValueError, KeyError, TypeError):
                 logger.warning("event=shared_state_unreadable name=%s", name.split("@")[0])
 
+    def on_shares(self) -> None:
+        """See `shared.Listener`."""
+        self._shares_changed()
+
     def on_connection(self, connected: bool) -> None:
         """See `shared.Listener`."""
         if self._limits:
             loop = asyncio.get_running_loop()
-            loop.call_later(self._limits.connection_changed() + 0.01, self._shares_changed)
+            for seconds in self._limits.connection_changed():
+                loop.call_later(seconds + 0.01, self._shares_changed)
         if connected and self.store:
             self._spawn(self._read_store(self.store))
             for call in self.on_return:

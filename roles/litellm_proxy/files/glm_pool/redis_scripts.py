@@ -6,9 +6,11 @@ FRESH = 2.0
 """Seconds for which it counts that a process said that it waits: more than a heartbeat, as it says so with each."""
 KEEP = 3600
 """Seconds after which Redis drops the keys of a meter that nobody uses."""
+ASIDE = 300.0
+"""Seconds for which the part of a host that is heard of no more is set aside: it may be cut off and go on with it."""
 # All scripts begin so. A script runs alone and sees one moment of Redis's clock.
 _HEAD = (
-    f"local FRESH, WINDOW, KEEP = {FRESH * 1000:.0f}, {WINDOW * 1000:.0f}, {KEEP}"
+    f"local FRESH, WINDOW, KEEP, ASIDE = {FRESH * 1000:.0f}, {WINDOW * 1000:.0f}, {KEEP}, {ASIDE * 1000:.0f}"
     + """
 local prefix, process = ARGV[1], ARGV[2]
 local time = redis.call('TIME')
@@ -16,14 +18,55 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local function key(kind, name) return prefix .. kind .. ':' .. name end
 
-local function counts(meter)
+local function holders(leases)
   local found = {}
-  for _, lease in ipairs(redis.call('ZRANGE', key('slots', meter), 0, -1)) do
+  for _, lease in ipairs(leases) do
     local holder = string.match(lease, '^[^:]+')
     found[holder] = (found[holder] or 0) + 1
   end
   return found
 end
+
+local function host(name) return string.match(name, '^[^.]+') end
+
+-- the processes of other hosts that are heard of no more, with members and rank at that time: those of `vanished`, and
+-- those that may have gone on by themselves since a moment
+local function vanished_since(moment)
+  local found, all = {}, redis.call('HGETALL', prefix .. 'vanished')
+  local own = host(process)
+  for i = 1, #all, 2 do
+    if host(all[i]) ~= own then found[all[i]] = all[i + 1] end
+  end
+  local silent = redis.call('ZRANGEBYSCORE', prefix .. 'members', '-inf', moment)
+  if #silent == 0 then return found end
+  local names, hosts = redis.call('ZRANGE', prefix .. 'members', 0, -1), {[own] = true}
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'members', '(' .. moment, '+inf')) do
+    hosts[host(name)] = true
+  end
+  for name in pairs(found) do table.insert(names, name) end
+  table.sort(names)
+  local ranks = {}
+  for rank, name in ipairs(names) do ranks[name] = rank - 1 end
+  for _, name in ipairs(silent) do
+    if not hosts[host(name)] then found[name] = #names .. ' ' .. ranks[name] .. ' ' .. now end
+  end
+  return found
+end
+
+-- what is set aside of a limit for them, beyond what they are known to use of it
+local function aside(vanished, limit, checksum, uses)
+  if not next(vanished) then return 0 end
+  local used, sum = holders(redis.call('ZRANGE', uses, 0, -1)), 0
+  for name, text in pairs(vanished) do
+    local members, rank = string.match(text, '^(%d+) (%d+)')
+    local part = math.floor(limit / members)
+    if (rank + checksum) % members < limit % members then part = part + 1 end
+    sum = sum + math.max(0, part - (used[name] or 0))
+  end
+  return sum
+end
+
+local function counts(meter) return holders(redis.call('ZRANGE', key('slots', meter), 0, -1)) end
 
 local function announce(meter, room, to)
   local event = {by = process, meter = meter, counts = counts(meter), room = room, to = to}
@@ -68,17 +111,21 @@ end
 TAKE = (
     _HEAD
     + """
-local _, _, epoch, milliseconds, lease, meter, slots, rate, rpm, probe, arrived, next_arrived, insist = unpack(ARGV)
+local _, _, epoch, milliseconds, lease, meter, slots, rate, rpm, probe, arrived, next_arrived, insist,
+  meter_checksum, rate_checksum, silent = unpack(ARGV)
 if redis.call('GET', prefix .. 'epoch') ~= epoch then return {'lost', -1} end
 
 redis.call('ZREMRANGEBYSCORE', key('slots', meter), '-inf', now)
 redis.call('ZREMRANGEBYSCORE', key('rate', rate), '-inf', now - WINDOW)
 local used = redis.call('ZCARD', key('rate', rate))
+local vanished = vanished_since(now - silent)
+if slots ~= '' then slots = slots - aside(vanished, slots, meter_checksum, key('slots', meter)) end
+if rpm ~= '' then rpm = rpm - aside(vanished, rpm, rate_checksum, key('rate', rate)) end
 local first = first_before(meter, tonumber(arrived))
 local reason, retry_in = nil, -1
-if slots ~= '' and redis.call('ZCARD', key('slots', meter)) >= tonumber(slots) then
+if slots ~= '' and redis.call('ZCARD', key('slots', meter)) >= slots then
   reason = 'slots'
-elseif rpm ~= '' and used >= tonumber(rpm) then
+elseif rpm ~= '' and used >= rpm then
   reason = 'rate'
   local began = redis.call('ZRANGE', key('rate', rate), used - rpm, used - rpm, 'WITHSCORES')[2]
   retry_in = (began or now) + WINDOW - now
@@ -103,11 +150,11 @@ else
   redis.call('HDEL', key('waiting', meter), process)
 end
 -- where there is more room, it is the turn of the next in the row
-local room = slots == '' or redis.call('ZCARD', key('slots', meter)) < tonumber(slots)
+local room = slots == '' or redis.call('ZCARD', key('slots', meter)) < slots
 first = room and first_before(meter, tonumber(next_arrived) or math.huge) or nil
-announce(meter, first ~= nil, first)
+announce(meter, room, first)
 -- the request waits for no other meter any more
-for i = 14, #ARGV do
+for i = 17, #ARGV do
   local said = redis.call('HGET', key('waiting', ARGV[i]), process)
   if said and string.match(said, '^%S+') == arrived then stop_waiting(ARGV[i]) end
 end
@@ -121,22 +168,66 @@ GIVE = (
 local _, _, lease, meter, probe = unpack(ARGV)
 redis.call('ZREM', key('slots', meter), lease)
 if probe ~= '' and redis.call('GET', key('probe', probe)) == lease then redis.call('DEL', key('probe', probe)) end
-announce(meter, true)
+-- one process is enough for one slot; this one asks by itself, where nobody is known to wait anyone may
+announce(meter, true, first_before(meter, math.huge))
 """
 )
 
 BEAT = (
     _HEAD
     + """
-local _, _, milliseconds, alive = unpack(ARGV)
-local state = cjson.decode(ARGV[5])
+local _, _, milliseconds, silent, alive, away = unpack(ARGV)
+local state = cjson.decode(ARGV[7])
 local epoch = redis.call('GET', prefix .. 'epoch')
 if not epoch then
   epoch = process .. ':' .. now
   redis.call('SET', prefix .. 'epoch', epoch)
 end
-redis.call('ZADD', prefix .. 'members', now, process)
-redis.call('ZREMRANGEBYSCORE', prefix .. 'members', '-inf', now - alive)
+-- a host that may be cut off goes on with the requests that it has: their leases last, until it is known again
+local function keep_leases(name, moment)
+  for _, meter in ipairs(redis.call('SMEMBERS', prefix .. 'meters')) do
+    for _, lease in ipairs(redis.call('ZRANGE', key('slots', meter), 0, -1)) do
+      if string.match(lease, '^[^:]+') == name then
+        if moment then
+          redis.call('ZADD', key('slots', meter), moment, lease)
+        else
+          redis.call('ZREM', key('slots', meter), lease)
+        end
+      end
+    end
+  end
+end
+
+local before = redis.call('ZSCORE', prefix .. 'members', process)
+local back = before and now - before >= tonumber(silent)
+-- who does not know yet whether it is heard goes on by itself, and counts as silent until it says so again
+redis.call('ZADD', prefix .. 'members', away == '' and now or now - silent, process)
+local vanished = vanished_since(now - silent)
+local heard, hosts = {}, {}
+local members = redis.call('ZRANGE', prefix .. 'members', 0, -1, 'WITHSCORES')
+for i = 1, #members, 2 do
+  local name, moment = members[i], tonumber(members[i + 1])
+  if moment > now - alive then
+    heard[name] = moment
+  else
+    redis.call('ZREM', prefix .. 'members', name)
+    if vanished[name] then
+      redis.call('HSET', prefix .. 'vanished', name, vanished[name])
+      keep_leases(name, now + ASIDE)
+    end
+  end
+  if moment > now - silent then hosts[host(name)] = true end
+end
+-- a host that is heard of has no other processes than those that say so themselves
+local said = redis.call('HGETALL', prefix .. 'vanished')
+for i = 1, #said, 2 do
+  if hosts[host(said[i])] or tonumber(string.match(said[i + 1], '%d+$')) <= now - ASIDE then
+    redis.call('HDEL', prefix .. 'vanished', said[i])
+    keep_leases(said[i], nil)
+    vanished[said[i]] = nil
+    back = true
+  end
+end
 for _, item in ipairs(state.leases) do
   local lease, meter, probe = unpack(item)
   hold(meter, lease, milliseconds)
@@ -149,11 +240,11 @@ for _, item in ipairs(state.waiting) do wait(item[1], item[2]) end
 local found = {}
 for _, meter in ipairs(redis.call('SMEMBERS', prefix .. 'meters')) do
   if redis.call('ZREMRANGEBYSCORE', key('slots', meter), '-inf', now) > 0 then announce(meter, true) end
+  if back then announce(meter, true) end
   local held = counts(meter)
   if next(held) then found[meter] = held else redis.call('SREM', prefix .. 'meters', meter) end
 end
-local members = redis.call('ZRANGE', prefix .. 'members', 0, -1)
-return cjson.encode({epoch = epoch, now = now, members = members, counts = found})
+return cjson.encode({epoch = epoch, now = now, members = heard, vanished = vanished, counts = found})
 """
 )
 

@@ -3,6 +3,7 @@
 Keys, each behind the prefix (a Redis Cluster is not supported: a script touches several keys):
 
     members         sorted set: process, when it was last heard of
+    vanished        hash: process of a host that is heard of no more, "MEMBERS RANK WHEN" of when it vanished
     meters          set: meters with leases
     slots:METER     sorted set: PROCESS:LEASE, when it ends unless renewed
     rate:RATE       sorted set: PROCESS:LEASE, when it began
@@ -13,31 +14,35 @@ Keys, each behind the prefix (a Redis Cluster is not supported: a script touches
     spent:MONTH:CLIENT  hash: host, tokens and USD that the client used there
     events          channel: slots that were taken and given, health records
 
-Moments are milliseconds of Redis's clock, but for the arrival of requests.
+A process is named HOST.RANDOM. Moments are milliseconds of Redis's clock, but for the arrival of requests.
 """
 
 import asyncio
+import hashlib
 import json
 import logging
 import secrets
+import socket
 import time
+import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from glm_pool import redis_scripts
 from glm_pool.closed_connections import closed_under_write
 from glm_pool.ledger import Spent
 from glm_pool.limits import WINDOW
-from glm_pool.shared import Claim, Listener, Refused, StoreAway
+from glm_pool.place_file import PlaceFile
+from glm_pool.redis_connections import close, connection_pool, server_of
+from glm_pool.redis_url import without_secrets
+from glm_pool.shared import Claim, Listener, Refused, StoreAway, part_of
 
 logger = logging.getLogger("glm_pool")
 
@@ -45,10 +50,17 @@ T = TypeVar("T")
 
 LONGEST_BEAT = 1.0
 """Seconds between two heartbeats at most; also the pause between two tries to reach a store that is away."""
+SILENT = 2
+"""Heartbeats that a host has to miss until its part is set aside."""
+QUIET_MARGIN = 0.25
+"""Seconds by which clocks and ways may differ until the others have set aside what is this process's."""
 RETURN_GRACE = 3.0
 """See `shared.SharedStore`."""
 AT_ONCE = 16
 """Commands under way; more wait within this process, where waiting is no sign of a store that is away."""
+LATER, LATEST = 0.1, 0.5
+"""Seconds within which a process looks at a slot that another one was called for, should that one not take it; the
+processes do so one after the other."""
 LOOKS = 4
 """Looks within the timeout: one that comes late is of a process that stood still, and says nothing of the store."""
 
@@ -61,17 +73,26 @@ class _Hold:
     probe: str
 
 
+def _place(text: str) -> tuple[int, int]:
+    members, rank, _ = text.split()
+    return int(members), int(rank)
+
+
 class RedisStore:
     """Implements `shared.SharedStore`; usable within one event loop.
 
     Implements `access.SharedSpending` as well.
 
     Args:
-        url: redis://, rediss:// or unix://; may hold user and password. Certificates are checked against the
-            system's trust, or that of the variable SSL_CERT_FILE.
+        url: redis://, rediss:// or unix://, or redis+sentinel:// (see `redis_url.SentinelUrl`); may hold
+            user and password. Certificates are checked against the system's trust, or that of SSL_CERT_FILE.
+        ca: authorities that are trusted besides, as PEM text.
         prefix: what all keys in Redis begin with.
         lease_seconds: how long the slots of a process that died stay taken.
         timeout: seconds after which an unanswered command means that the store is away.
+        host: name of the host, by default its own: where one process of a host is heard of, all others that are not
+            are taken to be dead.
+        place_file: keeps the number of processes and the place among them, for a start while the store is away.
 
     Raises:
         ValueError: the URL is none of Redis; the message does not repeat it.
@@ -81,29 +102,22 @@ class RedisStore:
     return_grace = RETURN_GRACE
 
     def __init__(
-        self, url: str, prefix: str = "litellm-pool:", lease_seconds: float = 15.0, timeout: float = 1.0
+        self,
+        url: str,
+        prefix: str = "litellm-pool:",
+        lease_seconds: float = 15.0,
+        timeout: float = 1.0,
+        host: str | None = None,
+        place_file: Path | None = None,
+        ca: str = "",
     ) -> None:
         self.connected = False
-        self.members = 1
-        self.rank = 0
-        try:
-            self._shown, self._secrets = _without_secrets(url)
-            # No retries: a claim that is made twice would count twice. RESP2 knows no push messages, which the
-            # commands' connections would have to sort out.
-            pool = BlockingConnectionPool.from_url(
-                url,
-                max_connections=AT_ONCE + 2,  # the channel and the heartbeat have their own
-                # by the clock alone, which a process that stood still must not judge by: `_answered` comes first
-                timeout=10 * timeout,
-                socket_timeout=10 * timeout,
-                socket_connect_timeout=10 * timeout,
-                retry=Retry(NoBackoff(), 0),
-                protocol=2,
-                decode_responses=True,
-            )
-        except (ValueError, RedisError):
-            raise ValueError("not the URL of a Redis: redis://, rediss:// or unix:// is expected") from None
-        self._redis = Redis.from_pool(pool)
+        self._place_file = PlaceFile(place_file) if place_file else None
+        self.members, self.rank = self._place_file.load() if self._place_file else (1, 0)
+        self.quiet_until = 0.0
+        self._shown, self._secrets = without_secrets(url)
+        # the channel and the heartbeat have their own connections; `_answered` judges before the clock does
+        self._redis = Redis.from_pool(connection_pool(url, AT_ONCE + 2, timeout, 10 * timeout, ca))
         self._take = self._redis.register_script(redis_scripts.TAKE)
         self._give = self._redis.register_script(redis_scripts.GIVE)
         self._beat = self._redis.register_script(redis_scripts.BEAT)
@@ -111,7 +125,8 @@ class RedisStore:
         self._write = self._redis.register_script(redis_scripts.HEALTH)
         self._tell_spent = self._redis.register_script(redis_scripts.SPENT)
         self._prefix = prefix
-        self._process = secrets.token_hex(6)
+        name = hashlib.sha256((host or socket.gethostname()).encode()).hexdigest()[:12]
+        self._process = f"{name}.{secrets.token_hex(6)}"
         self._lease_seconds = lease_seconds
         self._pause = min(LONGEST_BEAT, lease_seconds / 3)
         self._timeout = timeout
@@ -124,10 +139,14 @@ class RedisStore:
 
         self._trouble: str | None = None  # why the store is away, once that was said
         self._epoch: str | None = None
-        self._new_epoch = ("", 0.0)  # one that is not trusted yet, and until when
+        self._server: tuple[str, int] | None = None  # where Sentinels say which
+        self._new_data: tuple[object, float, float] = (None, 0.0, 0.0)  # not trusted yet, since and until when
         self._names: set[str] = set()
+        self._vanished: dict[str, tuple[int, int]] = {}  # members and rank when it vanished, by process
         self._counts: dict[str, dict[str, int]] = {}  # slots by meter and process, of the others
         self._heard: set[str] = set()  # meters that a message told of since the last heartbeat was sent
+
+        self._later: dict[str, asyncio.TimerHandle] = {}  # meters to be looked at
 
         self._held: dict[str, _Hold] = {}
         self._owed: dict[str, tuple[_Hold, float]] = {}  # to be given back until a monotonic moment
@@ -155,6 +174,9 @@ class RedisStore:
     async def stop(self) -> None:
         """Give back every lease and leave."""
         self._listener = None
+        for timer in self._later.values():
+            timer.cancel()
+        self._later.clear()
         while running := [task for task in self._tasks if not task.done()]:
             for task in running:
                 task.cancel()
@@ -167,8 +189,7 @@ class RedisStore:
             with suppress(StoreAway):
                 await self._call(lambda: self._leave(args=[self._prefix, self._process, *waiting]))
         self.connected = False
-        with suppress(RedisError, OSError, asyncio.TimeoutError):
-            await self._redis.aclose(close_connection_pool=True)
+        await close(self._redis.connection_pool)
 
     async def take(self, claim: Claim) -> Refused | None:
         """Take a slot, a place in the minute and the probe, all or none; None when granted. Raises StoreAway."""
@@ -191,6 +212,19 @@ class RedisStore:
     def elsewhere(self, meter: str) -> int:
         """Slots of the meter that other processes hold, as last heard."""
         return sum(self._counts.get(meter, {}).values())
+
+    def surplus(self, meter: str, limit: int) -> int:
+        """See `shared.SharedStore`."""
+        order, checksum = sorted(self._names), zlib.crc32(meter.encode())
+        parts = {process: part_of(limit, len(order), rank, checksum) for rank, process in enumerate(order)}
+        return sum(max(0, held - parts.get(process, 0)) for process, held in self._counts.get(meter, {}).items())
+
+    def aside(self, name: str, limit: int) -> int:
+        """See `shared.SharedStore`."""
+        held = self._counts.get(name, {})
+        checksum = zlib.crc32(name.encode())
+        parts = {process: part_of(limit, *at, checksum) for process, at in self._vanished.items()}
+        return sum(max(0, part - held.get(process, 0)) for process, part in parts.items())
 
     async def write_health(self, name: str, record: dict[str, Any] | None) -> None:
         """Store and announce the health record of a key; None removes it. Never raises."""
@@ -255,6 +289,9 @@ class RedisStore:
             repr(claim.arrived),
             "" if claim.next_arrived is None else repr(claim.next_arrived),
             "1" if claim.insist else "",
+            zlib.crc32(claim.meter.encode()),
+            zlib.crc32(claim.rate.encode()),
+            round(self._pause * SILENT * 1000),
             *elsewhere,
         ]
         try:
@@ -331,21 +368,29 @@ class RedisStore:
             self._prefix,
             self._process,
             round(self._lease_seconds * 1000),
+            round(self._pause * SILENT * 1000),
             round(self._pause * 3000),
+            "" if self.connected else "1",
             json.dumps(state),
         ]
+        if self.connected:
+            self.quiet_until = time.monotonic() + SILENT * self._pause + QUIET_MARGIN
         reply = json.loads(await self._send(self._beat(args=arguments)))
         # what was given back in the meantime may have been renewed after that
         for lease in sent.keys() - self._held.keys():
             self._owe(lease, sent[lease])
-        lost = self._epoch not in (None, reply["epoch"])
-        if lost:
-            self._await_others(reply["epoch"], set(reply["members"]))
+        server = server_of(self._redis.connection_pool)
+        lost, moved = self._epoch not in (None, reply["epoch"]), self._server not in (None, server)
         if lost or not self.connected:
-            await self._restore(reply["now"], health=lost)
-        self._epoch = reply["epoch"]
-        self._names = set(reply["members"])
+            await self._restore(reply["now"], health=lost or moved)
+        if lost or moved:  # another master may not have heard what the one before was told last
+            self._await_others((reply["epoch"], server), reply["now"] if moved else 0, reply["members"])
+        self._epoch, self._server = reply["epoch"], server
+        self._names = {*reply["members"], *reply["vanished"]}
+        self._learn_who_vanished(reply["vanished"])
         self.members, self.rank = len(self._names), sorted(self._names).index(self._process)
+        if self._place_file:
+            self._place_file.save(self.members, self.rank)
         for meter in {*self._counts, *reply["counts"]} - self._heard:
             self._learn(meter, reply["counts"].get(meter, {}))
         self._came_back()
@@ -358,16 +403,30 @@ class RedisStore:
         if self._health_missed:
             await self._catch_up_on_health()
 
-    def _await_others(self, epoch: str, present: set[str]) -> None:
+    def _learn_who_vanished(self, told: dict[str, str]) -> None:
+        """What was set aside for those that are back, or were waited for long enough, is to be had again."""
+        before = self._vanished.keys()
+        self._vanished = {process: _place(text) for process, text in told.items()}
+        if before - self._vanished.keys():
+            self._tell(lambda listener: listener.on_shares())
+
+    def _await_others(self, data: object, now: float, heard: dict[str, float]) -> None:
         """After a loss of data slots seem free until the others have told what they hold: wait for that.
+
+        Args:
+            data: names what is there now.
+            now: moment on the store's clock from which on a process has told this data; 0 for any.
+            heard: when each process was heard of last, by the same clock.
 
         Raises:
             StoreAway: not all have, and there is still hope.
         """
-        if self._new_epoch[0] != epoch:
-            self._new_epoch = (epoch, time.monotonic() + 3 * self._pause)
-        if self._names - present and time.monotonic() < self._new_epoch[1]:
-            raise self._went_away("it lost its data")
+        if self._new_data[0] != data:
+            self._new_data = (data, now, time.monotonic() + 3 * self._pause)
+        _, since, until = self._new_data
+        present = {process for process, moment in heard.items() if moment >= since}
+        if self._names - self._vanished.keys() - present and time.monotonic() < until:
+            raise self._went_away("it lost its data" if not since else "another server took over")
 
     async def _restore(self, now: int, *, health: bool) -> None:
         """Tell what the store can have missed: requests of the last minute, and health records if it lost them."""
@@ -414,18 +473,36 @@ class RedisStore:
         ours = event["by"] == self._process
         if "meter" in event:
             self._heard.add(event["meter"])
-            called = event["room"] and not ours and event.get("to") in (None, self._process)
-            self._learn(event["meter"], event["counts"], room=called)
+            mine = event.get("to") in (None, self._process)
+            self._learn(event["meter"], event["counts"], room=event["room"] and not ours and mine, later=not mine)
         else:
             self._on_health(event["health"], event["record"], tell=not ours)
 
-    def _learn(self, meter: str, counts: dict[str, int], *, room: bool = False) -> None:
+    def _learn(self, meter: str, counts: dict[str, int], *, room: bool = False, later: bool = False) -> None:
+        """Take in what a meter's slots are used for.
+
+        Args:
+            meter: its name.
+            counts: slots by process, this one's included.
+            room: a slot may be free for this process.
+            later: another process was called for what came free. Were all to ask at once, each slot would cost as many
+                questions as there are processes.
+        """
         before = self.elsewhere(meter)
         self._counts.pop(meter, None)
         if others := {process: count for process, count in counts.items() if process != self._process}:
             self._counts[meter] = others
-        if room or self.elsewhere(meter) < before:
+        if not room and self.elsewhere(meter) >= before:
+            return
+        if not later:
             self._tell(lambda listener: listener.on_room(meter))
+        elif meter not in self._later:
+            pause = LATER + (LATEST - LATER) * self.rank / max(1, self.members)
+            self._later[meter] = asyncio.get_running_loop().call_later(pause, self._look, meter)
+
+    def _look(self, meter: str) -> None:
+        del self._later[meter]
+        self._tell(lambda listener: listener.on_room(meter))
 
     # Health ------------------------------------------------------------------------------------------------------
 
@@ -476,7 +553,11 @@ class RedisStore:
         async with self._gate:
             if not self.connected:
                 raise StoreAway(self._trouble)
-            return await self._send(command())
+            answer = await self._send(command())
+        if self._server is not None and server_of(self._redis.connection_pool) != self._server:
+            self._wake.set()
+            raise self._went_away("another server took over")
+        return answer
 
     async def _send(self, command: Awaitable[T]) -> T:
         asking = asyncio.ensure_future(command)
@@ -512,6 +593,8 @@ class RedisStore:
         for secret in self._secrets:
             trouble = trouble.replace(secret, "***")
         if self.connected or self._trouble is None:
+            if self.connected:
+                self._wake.set()  # one broken connection is no outage: the next heartbeat tells
             self.connected = False
             self._trouble = trouble
             logger.warning("shared store %s is away, each process keeps to its share: %s", self._shown, trouble)
@@ -522,6 +605,7 @@ class RedisStore:
         if self.connected:
             return
         self.connected = True
+        self._wake.set()  # only who says it again counts as heard
         if self._trouble is not None:
             self._trouble = None
             logger.warning("shared store %s is back", self._shown)
@@ -552,12 +636,3 @@ class RedisStore:
             except Exception:
                 logger.exception("shared store: an unexpected error; going on")
                 await asyncio.sleep(self._pause)
-
-
-def _without_secrets(url: str) -> tuple[str, list[str]]:
-    """The URL as it may be shown, and what may not be."""
-    parts = urlsplit(url)
-    found = [parts.password or "", *parse_qs(parts.query).get("password", [])]
-    where = parts.netloc.rpartition("@")[2]
-    both: Iterable[str] = (form for secret in found for form in (secret, unquote(secret)))
-    return f"{parts.scheme}://{where}{parts.path}", [secret for secret in both if secret]

@@ -210,6 +210,8 @@ class Scheduler:
         """This process's share of the limits is another."""
         for meter in self.meters.values():
             meter.closed_until = 0.0
+        for rate in self.rates.values():
+            rate.closed_until = 0.0
         lanes = [lane for line in self.lines.values() for lane in line.lanes]
         self.review(lanes)
         self._dispatch_for(lanes)
@@ -409,7 +411,11 @@ class Scheduler:
         return None
 
     def _choose(self, ticket: Ticket, line: Line) -> Lane | None:
-        return line.turns.choose(lambda lane: lane.key.name not in ticket.tried)
+        while lane := line.turns.choose(lambda lane: lane.key.name not in ticket.tried):
+            if not lane.meter.full:
+                return lane
+            self.review([lane])  # other processes have taken its slots since it was looked at
+        return None
 
     # Set-up ----------------------------------------------------------------
 

@@ -55,7 +55,8 @@ class Settings:
     """All of the section; times are seconds.
 
     With `redis_url` limits are shared through Redis, else with `local_store`, the path of a database, among the
-    processes of this host that name the same.
+    processes of this host that name the same. `redis_ca` is PEM text that is trusted besides the system's, `host`
+    what this host is called there.
     """
 
     pools: tuple[Pool, ...]
@@ -69,10 +70,12 @@ class Settings:
     request_timeout: float = 300.0
     state_file: str = ""
     local_store: str = ""
+    host: str = ""
     redis_url: str = field(default="", repr=False)
+    redis_ca: str = field(default="", repr=False)
 
 
-_PLAIN = ("strategy", "session_affinity", "queue_size", "num_retries", "state_file", "local_store")
+_PLAIN = ("strategy", "session_affinity", "queue_size", "num_retries", "state_file", "local_store", "redis_ca", "host")
 _SECONDS = ("queue_timeout", "cooldown_time", "request_timeout")
 
 

@@ -53,8 +53,24 @@ class Refused:
     retry_in: float | None = None
 
 
+def part_of(limit: int, members: int, rank: int, checksum: int) -> int:
+    """The even part of a limit that a process may use by itself: whole numbers whose sum is the limit.
+
+    Args:
+        limit: the limit of all.
+        members: processes.
+        rank: the place of this one among them, from 0.
+        checksum: of the limit's name, so that what does not divide goes to other processes for other names.
+    """
+    whole, rest = divmod(limit, members)
+    return whole + ((rank + checksum) % members < rest)
+
+
 class Listener(Protocol):
     """Hears, in the event loop, what other processes do."""
+
+    def on_shares(self) -> None:
+        """What was set aside for others may be used again."""
 
     def on_room(self, meter: str) -> None:
         """A slot of the meter may be free."""
@@ -73,8 +89,10 @@ class SharedStore(Protocol):
         kind: redis or local.
         connected: whether the store answers now.
         return_grace: seconds after it came (back) in which others may not have told it yet what they sent meanwhile.
-        members: live processes, this one included; the last known number while the store is away.
+        members: live processes, this one included, and those that vanished with their host a short time ago; the
+            last known number while the store is away.
         rank: this process's place among them, from 0.
+        quiet_until: monotonic moment until which, should the store go away, others may still use all of a limit.
     """
 
     kind: str
@@ -82,6 +100,7 @@ class SharedStore(Protocol):
     return_grace: float
     members: int
     rank: int
+    quiet_until: float
 
     async def start(self, listener: Listener) -> None:
         """Connect, announce this process, begin to hear; does not raise when the store is away."""
@@ -103,6 +122,12 @@ class SharedStore(Protocol):
 
     def elsewhere(self, meter: str) -> int:
         """Slots of the meter that other processes hold, as last heard."""
+
+    def surplus(self, meter: str, limit: int) -> int:
+        """What other processes hold of the meter's slots beyond their even parts, as last heard."""
+
+    def aside(self, name: str, limit: int) -> int:
+        """What of a limit is set aside for processes that vanished, beyond the slots that they are known to hold."""
 
     async def write_health(self, name: str, record: dict[str, Any] | None) -> None:
         """Store and announce the health record of a key; None removes it. Never raises."""

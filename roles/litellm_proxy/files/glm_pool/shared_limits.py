@@ -4,10 +4,11 @@ import math
 import os
 import time
 import zlib
+from collections.abc import Sequence
 
-from glm_pool.shared import SharedStore
+from glm_pool.shared import SharedStore, part_of
 
-OUTAGE_GRACE_SECONDS = 5.0
+OUTAGE_GRACE_SECONDS = 30.0
 """How long slots that other processes held when the store went away are taken to be held."""
 
 
@@ -24,27 +25,37 @@ class SharedLimits:
         self._least_members = least_members
         self._changed = -math.inf
 
-    def connection_changed(self) -> float:
+    def connection_changed(self) -> Sequence[float]:
         """Note that the store came back or went away; returns the seconds until the share changes once more."""
         self._changed = time.monotonic()
-        return self._store.return_grace if self._store.connected else OUTAGE_GRACE_SECONDS
+        if self._store.connected:
+            return (self._store.return_grace,)
+        return max(0.0, self._store.quiet_until - self._changed), OUTAGE_GRACE_SECONDS
 
     def slots(self, meter: str, limit: int) -> int:
         """See `limits.Share`."""
-        elsewhere = self._store.elsewhere(meter)
-        since = time.monotonic() - self._changed
         part = self._part(meter, limit)
         if self._store.connected:
-            return limit - elsewhere if since >= self._store.return_grace else min(part, limit - elsewhere)
-        return part - max(0, elsewhere - (limit - part)) if since < OUTAGE_GRACE_SECONDS else part
+            left = limit - self._store.elsewhere(meter) - self._store.aside(meter, limit)
+            return min(part, left) if self._changed_within(self._store.return_grace) else left
+        # who is cut off notices it before the others do
+        if time.monotonic() < self._store.quiet_until:
+            return 0
+        return part - self._store.surplus(meter, limit) if self._changed_within(OUTAGE_GRACE_SECONDS) else part
 
     def rpm(self, rate: str, limit: int) -> int:
         """See `limits.Share`."""
-        return limit if self._store.connected else self._part(rate, limit)
+        part = self._part(rate, limit)
+        if not self._store.connected:
+            return part
+        left = limit - self._store.aside(rate, limit)
+        return min(part, left) if self._changed_within(self._store.return_grace) else left
+
+    def _changed_within(self, seconds: float) -> bool:
+        return time.monotonic() - self._changed < seconds
 
     def _part(self, name: str, limit: int) -> int:
         members = max(self._store.members, self._least_members, 1)
-        whole, rest = divmod(limit, members)
-        # what does not divide goes to other processes for other names; before the store was reached nobody has a rank
+        # before the store was reached nobody has a rank
         rank = self._store.rank if self._store.members > 1 else os.getpid()
-        return whole + ((rank + zlib.crc32(name.encode())) % members < rest)
+        return part_of(limit, members, rank, zlib.crc32(name.encode()))
