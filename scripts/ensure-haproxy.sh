@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# The programs haproxy, socat and curl: those on the path, or Debian's, installed without their service. Idempotent; needs
-# root to install.
+# The programs haproxy, socat, keepalived and curl: those on the path, or Debian's, without their services. Idempotent;
+# needs root to install.
+programs="haproxy socat keepalived curl"
 set -euo pipefail
 
 say() { printf '== %s\n' "$*"; }
 die() { printf 'ensure-haproxy: %s\n' "$*" >&2; exit 1; }
 version() { haproxy -v 2>/dev/null | sed -n '1s/^HAProxy version \([^ ]*\).*/\1/p'; }
-missing() { for program in haproxy socat curl; do command -v "$program" >/dev/null || printf '%s ' "$program"; done; }
+missing() { for program in $programs; do command -v "$program" >/dev/null || printf '%s ' "$program"; done; }
 
 # system administrators' directories are not on every user's path
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -36,11 +37,11 @@ if [ -n "$fresh" ] && [ -d /run/systemd/system ] && [ ! -e "$unit" ] && [ ! -L "
   "${sudo[@]}" systemctl daemon-reload
 fi
 
-say "installing haproxy, socat and curl from the distribution's packages (once)"
+say "installing $programs from the distribution's packages (once)"
 log=$(mktemp)
 "${sudo[@]}" apt-get update -qq >"$log" 2>&1 || { cat "$log" >&2; die "apt-get update failed; its lines above say why"; }
-"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends haproxy socat curl \
-  >"$log" 2>&1 || { cat "$log" >&2; die "apt-get install haproxy socat curl failed; its lines above say why"; }
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $programs \
+  >"$log" 2>&1 || { cat "$log" >&2; die "apt-get install $programs failed; its lines above say why"; }
 rm -f "$log"
 if [ -n "$fresh" ]; then
   if [ -d /run/systemd/system ]; then

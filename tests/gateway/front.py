@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import random
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,17 @@ ADMIN, STRANGER = "127.0.0.1", "127.0.0.77"
 
 
 def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        servers = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(server.getsockname()[1]) for server in servers]
+    """Ports that nobody listens on, below those that the kernel gives to outgoing connections meanwhile."""
+    found: set[int] = set()
+    for port in random.sample(range(20000, 32000), 1000):
+        with socket.socket(socket.AF_INET6) as probe, suppress(OSError):
+            # as a front for both families binds
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            probe.bind(("::", port))
+            found.add(port)
+        if len(found) == count:
+            return list(found)
+    raise AssertionError("no ports are free")
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
@@ -101,11 +110,20 @@ class Front:
                 [HAPROXY, "-W", "-f", self.config, "-S", f"{self.directory}/master.sock,mode,600"],
                 stdout=log, stderr=subprocess.STDOUT,
             )  # fmt: skip
-        wait_until(self.answers, f"HAProxy starts\n{self.log_text()}")
+        wait_until(lambda: self.answers() or self.process.poll() is not None, "HAProxy starts")
+        assert self.process.poll() is None, self.log_text()
+        self.control("forget", check=True)
 
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(10)
+
+    def kill(self) -> None:
+        """What a crash leaves: nothing is asked before it."""
+        self.process.kill()
+        self.process.wait(10)
+        # the worker ends with its master
+        wait_until(lambda: not self.answers(), "no process is left")
 
     def answers(self) -> bool:
         try:
@@ -247,6 +265,9 @@ def running_front(pem: str = "", start: bool = True, **changes: object) -> Itera
             **{
                 "host": "127.0.0.1", "port": port, "servers": servers, "metrics_port": metrics, "tls_port": 0,
                 "admin_networks": [f"{ADMIN}/32"], "certificate": pem, "max_connections": 500,
+                "scope": "host", "trusted_gateways": [],
+                "__litellm_gateway_upstream_ca_file": f"{directory}/upstream-ca.pem",
+                "__litellm_gateway_state_dir": f"{directory}/kept",
                 "__litellm_gateway_config_file": f"{directory}/haproxy.cfg",
                 "__litellm_gateway_pem_file": f"{directory}/endpoint.pem",
                 "__litellm_gateway_runtime_dir": directory,
@@ -254,7 +275,13 @@ def running_front(pem: str = "", start: bool = True, **changes: object) -> Itera
             }
             | changes
         )  # fmt: skip
+        settings["__litellm_gateway_found_addresses"] = {
+            name: [name]
+            for name in [*(one["address"] for one in settings["litellm_gateway_servers"]),
+                         *settings["litellm_gateway_trusted_gateways"]]
+        }  # fmt: skip
         front = Front(Path(directory), settings, a, b)
+        (front.directory / "kept").mkdir()
         front.pem.write_text(pem)
         front.write()
         if not start:

@@ -125,6 +125,16 @@ def test_a_drained_server_stays_drained_over_a_reload_and_not_over_a_start(own_f
     assert not own_front.drained("b")
 
 
+def test_instances_that_changed_ports_are_asked_there_after_a_reload(own_front: Front) -> None:
+    own_front.ask("set server litellm_proxy/b state drain")
+    a, b = own_front.settings["litellm_gateway_servers"]
+    own_front.settings["litellm_gateway_servers"] = [a | {"port": b["port"]}, b | {"port": a["port"]}]
+    own_front.write()
+    reload(own_front)
+    assert (own_front.drained("a"), own_front.drained("b")) == (False, True)
+    assert {own_front.call("/v1/models").json["server"] for _ in range(4)} == {"b"}
+
+
 def test_a_bad_config_leaves_the_running_one(own_front: Front) -> None:
     own_front.config.write_text(own_front.config.read_text() + "\nbackend broken\n    nonsense\n")
     with under_load(own_front) as load:

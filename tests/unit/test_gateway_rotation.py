@@ -22,7 +22,11 @@ class Master(socketserver.ThreadingUnixStreamServer):
         self.reloaded = False
         self.running = {NEW: [0], OLD: [0]}
         """Requests on the server, by process, as each next `show stat` tells; the last one stays."""
+        self.past_checks = 0
+        """Requests on the server that it got while all checks failed, in each process."""
         self.operation = [UP]
+        self.result = [haproxy.PASSED]
+        """Of the health check."""
         self.administration = 0
         self.told: list[str] = []
 
@@ -33,14 +37,20 @@ class Master(socketserver.ThreadingUnixStreamServer):
         pid, _, inner = command.removeprefix("@!").partition(" ")
         if inner.startswith("show servers state"):
             operation = self.operation.pop(0) if len(self.operation) > 1 else self.operation[0]
-            return f"1\n# be_id be_name srv_id srv_name\n3 pool 1 a 127.0.0.1 {operation} {self.administration} 1 1\n"
+            result = self.result.pop(0) if len(self.result) > 1 else self.result[0]
+            state = f"3 pool 1 a 127.0.0.1 {operation} {self.administration} 100 100 9 15 {result} 4 6"
+            return f"1\n# be_id be_name srv_id srv_name\n{state}\n"
         if inner == "show stat":
             counts = self.running[int(pid)]
             count = counts.pop(0) if len(counts) > 1 else counts[0]
-            return f"# pxname,svname,qcur,qmax,scur\npool,FRONTEND,,,9\npool,a,0,0,{count}\npool,b,0,0,7\n"
+            columns = "# pxname,svname,qcur,qmax,scur,status,lastchg,stot,check_status,check_code,last_chk,addr\n"
+            a = f"pool,a,0,0,{count},UP,60,9,L7OK,200,OK,10.0.0.21:4000\n"
+            past = f"any_host,a,0,0,{self.past_checks},no check,60,0,,,,\nother,a,0,0,5,UP,60,0,,,,\n"
+            return columns + f"pool,FRONTEND,,,9,OPEN,,,,,,\n{a}pool,b,0,0,7,DRAIN,60,9,L7OK,200,OK,\n{past}"
         if inner == "show sess":
             on_it = "proto=tcpv4 src=127.0.0.1:9 fe=api be=pool srv=a ts=00 age=1s"
-            return f"0x{pid}a: {on_it}\n0x{pid}b: proto=tcpv4 fe=api be=pool srv=b\n0x{pid}c: be=other srv=a\n\n"
+            others = f"0x{pid}b: proto=tcpv4 fe=api be=pool srv=b\n0x{pid}c: be=other srv=a\n"
+            return f"0x{pid}a: {on_it}\n{others}0x{pid}d: be=any_host srv=a\n\n"
         self.told.append(f"{pid} {inner}")
         return "Proxy is disabled.\n" if int(pid) == OLD and inner.startswith("set server") else "\n"
 
@@ -75,7 +85,8 @@ def run(master: Master | str, monkeypatch: pytest.MonkeyPatch, **parameters: Any
 
         def __init__(self, **_: object) -> None:
             path = master if isinstance(master, str) else str(master.server_address)
-            given = {"up_within": 0.0, "idle_within": 0.0, "down": False, "cut": False, "server": "a", **parameters}
+            given: dict[str, Any] = {"up_within": 0.0, "idle_within": 0.0, "down": False, "cut": False}
+            given |= {"elsewhere": False, "server": "a", **parameters}
             self.params = {"master": path, "backend": "pool", **given}
 
         def exit_json(self, **result: object) -> None:
@@ -131,7 +142,12 @@ def test_requests_that_do_not_end_are_counted(master: Master, monkeypatch: pytes
 def test_cut_ends_those_of_the_server_in_every_process(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
     master.reloaded = True
     assert run(master, monkeypatch, state="drain", cut=True)["changed"] is True
-    assert master.told[1:] == [f"{NEW} shutdown session 0x{NEW}a", f"{OLD} shutdown session 0x{OLD}a"]
+    assert master.told[1:] == [f"{pid} shutdown session 0x{pid}{one}" for pid in (NEW, OLD) for one in "ad"]
+
+
+def test_requests_that_came_past_the_checks_are_waited_for(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.past_checks = 2
+    assert run(master, monkeypatch, state="drain", idle_within=0.02)["running"] == 2
 
 
 def test_ready_waits_for_the_health_check(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,3 +193,64 @@ def test_gateway_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "systemctl status litellm-gateway" in failed["msg"]
     # as on a fresh host
     assert run(missing, monkeypatch, state="ready", check_mode=True) == {"changed": True, "running": 0}
+
+
+# of another host, from its gateways -----------------------------------------------
+
+
+def test_host_is_taken_back_as_one_that_was_down(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.administration = haproxy.FORCED_DRAIN
+    done = run(master, monkeypatch, state="ready", down=True, elsewhere=True)
+    assert done == {"changed": True, "running": 0, "gone": False, "known": True}
+    # down before it is ready: nothing is sent to it in between
+    assert master.told == [f"{NEW} set server pool/a health down", f"{NEW} set server pool/a state ready"]
+
+
+def test_host_in_rotation_is_not_taken_for_down(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(master, monkeypatch, state="ready", down=True, elsewhere=True)["changed"] is False
+    assert master.told == [f"{NEW} set server pool/a state ready"]
+
+
+def test_host_that_starts_slowly_is_up(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.operation = [haproxy.STARTING]
+    assert "failed" not in run(master, monkeypatch, state="ready", elsewhere=True)
+
+
+def test_host_counts_as_healthy_only_after_a_check(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    # as after the gateway's start
+    master.result = [0, 0, 0, haproxy.PASSED]
+    assert "unhealthy" not in run(master, monkeypatch, state="ready", elsewhere=True, up_within=30)
+    assert master.result == [haproxy.PASSED]
+    master.result = [0]
+    assert "unhealthy" in run(master, monkeypatch, state="ready", elsewhere=True, up_within=0.02)
+
+
+def test_host_whose_checks_fail_is_told_with_what_they_say(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    master.operation = [DOWN]
+    done = run(master, monkeypatch, state="ready", elsewhere=True)
+    assert (done["unhealthy"], "failed" in done) == ("10.0.0.21:4000: L7OK 200 OK", False)
+
+
+def test_gateway_that_does_not_know_the_host_is_left_alone(master: Master, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = run(master, monkeypatch, server="z", state="drain", elsewhere=True)
+    assert done == {"changed": False, "running": 0, "gone": False, "known": False}
+    assert master.told == []
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_gateway_that_has_gone_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
+    missing = str(tmp_path / "none.sock")
+    done = run(missing, monkeypatch, state="drain", elsewhere=True, check_mode=check_mode)
+    assert (done["changed"], done["gone"], "failed" in done) == (False, True, False)
+    assert "does not answer" in done["msg"]
+
+
+def test_servers_are_told_with_the_sessions_of_all_processes(master: Master) -> None:
+    master.reloaded = True
+    master.running = {NEW: [1], OLD: [2]}
+    found = haproxy.servers(str(master.server_address), "pool")
+    assert [(one["name"], one["state"], one["sessions"]) for one in found] == [("a", "UP", 3), ("b", "DRAIN", 14)]
+    assert found[0] == {
+        "name": "a", "address": "10.0.0.21:4000", "state": "UP", "since": 60, "sessions": 3, "queue": 0,
+        "requests": 9, "check": "L7OK 200 OK",
+    }  # fmt: skip

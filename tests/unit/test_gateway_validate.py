@@ -10,7 +10,7 @@ import pytest
 import yaml
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from litellm_gateway_validate import LIMITS, SERVER_FIELDS, STATES, FilterModule, faults, warnings
+from litellm_gateway_validate import LIMITS, SCOPES, SERVER_FIELDS, STATES, FilterModule, faults, warnings
 
 from tests.certificates import self_signed
 
@@ -35,6 +35,8 @@ def settings(**changes: object) -> dict[str, Any]:
     found = {name: DEFAULTS[name] for name in SETTINGS}
     # templates in the defaults
     found |= {"litellm_gateway_host": "0.0.0.0", "litellm_gateway_port": 4000, "litellm_gateway_servers": SERVERS}
+    found |= {"litellm_gateway_scope": "host", "litellm_gateway_address": "10.0.0.1"}
+    found |= {"litellm_gateway_trusted_gateways": [], "litellm_gateway_virtual_peers": []}
     for name, value in changes.items():
         assert f"litellm_gateway_{name}" in found, f"the role hands no {name} to its filters"
         found[f"litellm_gateway_{name}"] = value
@@ -47,6 +49,25 @@ def with_certificate(chain: object = CHAIN, key: object = KEY, **changes: object
 
 def server(**changes: object) -> list[dict[str, object]]:
     return [{"name": "a", "address": "127.0.0.1", "port": 4001} | changes]
+
+
+def proxies(*addresses: str) -> list[dict[str, object]]:
+    """Servers of a gateway."""
+    return [{"name": f"llm-{n}.example.com", "address": one, "port": 4000} for n, one in enumerate(addresses, 1)]
+
+
+def cluster(**changes: object) -> dict[str, Any]:
+    """Settings of a gateway before two proxies."""
+    return settings(**{"scope": "cluster", "servers": proxies("10.0.0.11", "llm-2.example.com")} | changes)
+
+
+def shared(**changes: object) -> dict[str, Any]:
+    """Settings of one of two gateways that share an address."""
+    virtual = {
+        "virtual_address": "10.0.0.10/24", "virtual_interface": "eth0", "virtual_password": "n7Gq2xWd",
+        "virtual_peers": ["10.0.0.1", "10.0.0.2"],
+    }  # fmt: skip
+    return cluster(**virtual | changes)
 
 
 def test_the_defaults_and_every_kind_of_certificate_can_work() -> None:
@@ -62,6 +83,11 @@ def test_the_defaults_and_every_kind_of_certificate_can_work() -> None:
         settings(admin_networks=[]),
         settings(admin_networks=["10.0.0.1", "fd00::/8"]),
         settings(servers=server(address="proxy-1.internal") + server(name="b", address="::1", port="4002")),
+        settings(trusted_gateways=["10.0.0.1", "fd00::1", "10.9.0.0/24", "gw-1.example.com"]),
+        cluster(),
+        cluster(servers=[proxies("10.0.0.11")[0] | {"tls": True, "tls_name": "llm.example.com"}], upstream_ca=CHAIN),
+        shared(),
+        shared(virtual_peers=["10.0.0.1"]),
     ):
         assert faults(good) == []
 
@@ -103,9 +129,38 @@ FAULTS = [
     ),
     case("server address with a space", "servers[0] (a)", "'address'", settings(servers=server(address="h check"))),
     case("server port", "servers[0] (a)", "from 1 to 65535", settings(servers=server(port=0))),
-    case("unknown field of a server", "servers[0] (a)", "address, name, port", settings(servers=server(weight=1))),
+    case("unknown field of a server", "servers[0] (a)", "address, name, port, tls", settings(servers=server(weight=1))),
     case("servers of one name", "servers[0] and [1]", "rename one", settings(servers=server() + server(port=1))),
     case("one server twice", "servers[0] and [1]", "remove one", settings(servers=server() + server(name="b"))),
+    case("scope", "scope is 'all'", "host, cluster", settings(scope="all")),
+    case("gateway without proxies", "servers is empty", "the group litellm_proxy", cluster(servers=[])),
+    case("proxy on the gateway", "servers[0] (llm-1", "litellm_proxy_address", cluster(servers=proxies("127.0.0.1"))),
+    case(
+        "proxy with a wrong address", "servers[0] (llm-1", "litellm_proxy_address", cluster(servers=proxies("10.0.0"))
+    ),
+    case("tls as a text", "servers[0] (a)", "true or false", settings(servers=server(tls="yes"))),
+    case("tls without a name", "servers[0] (a)", "litellm_proxy_tls_name", settings(servers=server(tls=True))),
+    case("gateways are a text", "trusted_gateways must", "a list", settings(trusted_gateways="10.0.0.1")),
+    case("gateway address", "trusted_gateways[0] is", "litellm_gateway_address", settings(trusted_gateways=["10.0.0"])),
+    case("all trusted", "trusted_gateways[0] is", "name the gateways", settings(trusted_gateways=["0.0.0.0/0"])),
+    case("authority is a path", "upstream_ca is no certificate", "PEM text", cluster(upstream_ca="/etc/ca.pem")),
+    case("key of the authority", "upstream_ca holds", "certificate of the authority", cluster(upstream_ca=CHAIN + KEY)),
+    case(
+        "authority expired", "upstream_ca expired", "renew it", cluster(upstream_ca=self_signed(days=-1, begins=-9)[0])
+    ),
+    *(
+        case(f"shared address {address!r}", "virtual_address is", "10.0.0.10/24", shared(virtual_address=address))
+        for address in ("10.0.0.10", "10.0.0.10/33", "fd00::1/64", "10.0.0/24", 10)
+    ),
+    case("shared address of a proxy", "virtual_address is for gateways", "alone", shared(scope="host")),
+    case("no interface", "virtual_interface is ''", "eth0", shared(virtual_interface="")),
+    case("long password", "virtual_password must", "8 letters", shared(virtual_password="n7Gq2xWd9")),
+    case("placeholder as password", "virtual_password must", "8 letters", shared(virtual_password="CHANGE-ME")),
+    case("one interface", "host is '10.0.0.1'", "use 0.0.0.0", shared(host="10.0.0.1")),
+    case("no gateway", "virtual_peers must", "at least", shared(virtual_peers=[])),
+    case("one gateway twice", "virtual_peers must", "each once", shared(virtual_peers=["10.0.0.1"] * 2)),
+    case("gateway by name", "virtual_peers[1] is", "IPv4", shared(virtual_peers=["10.0.0.1", "gw-2"])),
+    case("not among them", "address is '10.0.0.9'", "in both", shared(address="10.0.0.9")),
     case("port of an instance", "servers[0] (a)", "needs another one", settings(port=4001)),
     case("port of the metrics", "metrics_port is 4000", "a port of its own", settings(metrics_port=4000)),
     case("port of TLS", "tls_port is 443 like", "a port of its own", with_certificate(port=443)),
@@ -226,11 +281,15 @@ def test_every_option_has_a_type_and_a_description_of_one_to_three_sentences(nam
 
 
 def test_the_key_is_marked_as_secret() -> None:
-    assert {name for name, option in OPTIONS.items() if option.get("no_log")} == {"litellm_gateway_certificate_key"}
+    assert {name for name, option in OPTIONS.items() if option.get("no_log")} == {
+        "litellm_gateway_certificate_key",
+        "litellm_gateway_virtual_password",
+    }
 
 
 def test_descriptions_say_what_the_validator_takes() -> None:
     assert all(f"`{state}`" in OPTIONS["litellm_gateway_state"]["description"] for state in STATES)
+    assert all(f"`{scope}`" in OPTIONS["litellm_gateway_scope"]["description"] for scope in SCOPES)
     assert set(OPTIONS["litellm_gateway_servers"]["options"]) == SERVER_FIELDS
     for name in ("max_body_mb", "rate_limit", "header_timeout", "client_timeout", "answer_timeout", "max_connections"):
         lowest, highest = LIMITS[f"litellm_gateway_{name}"]

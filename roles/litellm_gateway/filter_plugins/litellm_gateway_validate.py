@@ -11,7 +11,9 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 STATES = ("present", "absent")
-SERVER_FIELDS = {"name", "address", "port"}
+SCOPES = ("host", "cluster")
+SERVER_FIELDS = {"name", "address", "port", "tls", "tls_name"}
+EVERY_INTERFACE = ("0.0.0.0", "::")  # noqa: S104 - what is compared with
 EXPIRES_SOON = timedelta(days=14)
 LIMITS = {
     "litellm_gateway_port": (1, 65535),
@@ -24,10 +26,14 @@ LIMITS = {
     "litellm_gateway_client_timeout": (1, 86400),
     "litellm_gateway_answer_timeout": (1, 86400),
     "litellm_gateway_max_connections": (10, 100_000),
+    "litellm_gateway_slow_start": (0, 3600),
+    "litellm_gateway_virtual_router_id": (1, 255),
 }
 """Lowest and highest value of each number."""
 
-SERVER_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
+SERVER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}")
+INTERFACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,14}")
+VIRTUAL_PASSWORD = re.compile(r"[A-Za-z0-9]{8}")
 LABEL = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 HOST_NAME = re.compile(rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})*")
 HOST_PATTERN = re.compile(rf"(?=.{{1,253}}$)(\*\.)?{LABEL}(\.{LABEL})*")
@@ -57,6 +63,9 @@ def faults(settings: Settings) -> list[str]:
         *_certificate(settings),
         *_server_names(settings),
         *_admin_networks(settings),
+        *_trusted_gateways(settings),
+        *_upstream_ca(settings),
+        *_virtual_address(settings),
     ]
 
 
@@ -68,8 +77,9 @@ def warnings(settings: Settings) -> list[str]:
 
 
 def _state(settings: Settings) -> Iterator[str]:
-    if settings["litellm_gateway_state"] not in STATES:
-        yield f"litellm_gateway_state is {settings['litellm_gateway_state']!r}: use one of {', '.join(STATES)}."
+    for name, allowed in (("litellm_gateway_state", STATES), ("litellm_gateway_scope", SCOPES)):
+        if settings[name] not in allowed:
+            yield f"{name} is {settings[name]!r}: use one of {', '.join(allowed)}."
 
 
 def _numbers(settings: Settings) -> Iterator[str]:
@@ -90,6 +100,9 @@ def _listen_host(settings: Settings) -> Iterator[str]:
 
 def _servers(settings: Settings) -> Iterator[str]:
     name, servers = "litellm_gateway_servers", settings["litellm_gateway_servers"]
+    if settings["litellm_gateway_scope"] == "cluster" and _is_list(servers) and not servers:
+        yield f"{name} is empty: name the proxies behind this gateway in the group litellm_proxy of the inventory."
+        return
     if not _is_list(servers) or not servers or not all(isinstance(server, Mapping) for server in servers):
         yield f"{name} must be a list of at least one entry, each with 'name', 'address' and 'port'."
         return
@@ -98,11 +111,23 @@ def _servers(settings: Settings) -> Iterator[str]:
         for unknown in sorted(map(str, set(server) - SERVER_FIELDS)):
             yield f"{where} has an unknown field '{unknown}': use {', '.join(sorted(SERVER_FIELDS))}."
         if not SERVER_NAME.fullmatch(str(server.get("name") or "")):
-            yield f"{where} needs a 'name' of lower-case letters, digits, '_' and '-'."
+            yield f"{where} needs a 'name' of lower-case letters, digits, '_', '-' and '.', 63 at most."
         if not _host(server.get("address")):
-            yield f"{where} needs an 'address': the IP address or host name that the instance listens on."
+            yield (
+                f"{where} needs an 'address': the IP address or host name that it listens on (of a proxy: "
+                "litellm_proxy_address or ansible_host)."
+            )
+        elif settings["litellm_gateway_scope"] == "cluster" and _local(server.get("address")):
+            yield f"{where} is on the gateway itself: set litellm_proxy_address of that host to its own address."
         if not _whole_number(server.get("port"), 1, 65535):
             yield f"{where} needs a 'port': use a whole number from 1 to 65535."
+        if not isinstance(server.get("tls", False), bool):
+            yield f"{where} has 'tls' as {server['tls']!r}: use true or false."
+        if server.get("tls") is True and not HOST_NAME.fullmatch(str(server.get("tls_name") or "")):
+            yield (
+                f"{where} needs a 'tls_name': the host name in its certificate (of a proxy: litellm_proxy_tls_name), "
+                "without port."
+            )
     for index, server in enumerate(servers):
         for other, earlier in enumerate(servers[:index]):
             if server.get("name") == earlier.get("name"):
@@ -217,6 +242,71 @@ def _admin_networks(settings: Settings) -> Iterator[str]:
             yield f"{name}[{index}] is {network!r}: use an address or a network, such as 10.0.0.0/8."
 
 
+def _trusted_gateways(settings: Settings) -> Iterator[str]:
+    name, gateways = "litellm_gateway_trusted_gateways", settings["litellm_gateway_trusted_gateways"]
+    if not _is_list(gateways):
+        yield f"{name} must be a list of addresses; empty for none."
+        return
+    for index, gateway in enumerate(gateways):
+        network = _network(gateway)
+        if not network and not _host(gateway):
+            yield (
+                f"{name}[{index}] is {gateway!r}: use an address, a network or a host name (of a gateway: "
+                "litellm_gateway_address or ansible_host)."
+            )
+        elif network and network.prefixlen == 0:
+            yield f"{name}[{index}] is {gateway!r}, and everybody could claim any address: name the gateways alone."
+
+
+def _upstream_ca(settings: Settings) -> Iterator[str]:
+    name, text = "litellm_gateway_upstream_ca", settings["litellm_gateway_upstream_ca"]
+    if text is not None and not isinstance(text, str):
+        yield f"{name} must be a text; empty for what the system trusts."
+    elif text and "PRIVATE KEY" in text:
+        yield f"{name} holds a private key: give the certificate of the authority alone."
+    elif text and not _chain(text):
+        yield f"{name} is no certificate that can be read: give PEM text, from -----BEGIN CERTIFICATE----- on."
+    elif text:
+        yield from _dates(name, _chain(text))
+
+
+def _virtual_address(settings: Settings) -> Iterator[str]:
+    address, interface, password = (
+        settings[f"litellm_gateway_virtual_{name}"] for name in ("address", "interface", "password")
+    )
+    if not address:
+        return
+    name = "litellm_gateway_virtual_address"
+    if settings["litellm_gateway_scope"] == "host":
+        yield f"{name} is for gateways: set it for the group litellm_gateway alone, not for proxies."
+    if not isinstance(address, str) or not re.fullmatch(r"[^/]+/\d+", address) or not _ipv4_network(address):
+        yield f"{name} is {address!r}: use an IPv4 address with the length of its network, such as 10.0.0.10/24."
+    if not INTERFACE.fullmatch(str(interface or "")):
+        yield f"litellm_gateway_virtual_interface is {interface!r}: use the interface of that network, such as eth0."
+    if not isinstance(password, str) or not VIRTUAL_PASSWORD.fullmatch(password):
+        yield "litellm_gateway_virtual_password must be 8 letters and digits, as VRRP has no longer one, in the vault."
+    if settings["litellm_gateway_host"] not in EVERY_INTERFACE:
+        yield (
+            f"litellm_gateway_host is {settings['litellm_gateway_host']!r}, and the shared address comes and goes: use "
+            f"0.0.0.0, or empty {name}."
+        )
+    yield from _virtual_peers(settings)
+
+
+def _virtual_peers(settings: Settings) -> Iterator[str]:
+    name, own = "litellm_gateway_virtual_peers", settings["litellm_gateway_address"]
+    peers = settings[name]
+    # one alone is what is left of two
+    if not _is_list(peers) or not peers or len(set(map(str, peers))) != len(peers):
+        yield f"{name} must name at least this gateway, each once: by default those of the group litellm_gateway."
+        return
+    for index, peer in enumerate(peers):
+        if not _ipv4(peer):
+            yield f"{name}[{index}] is {peer!r}: use IPv4 addresses; litellm_gateway_address of a gateway is its own."
+    if own not in peers:
+        yield f"litellm_gateway_address is {own!r}, which {name} lacks: use one address of each gateway in both."
+
+
 def _expires_soon(settings: Settings) -> Iterator[str]:
     now = datetime.now(timezone.utc)
     for index, one in enumerate(_chain(settings["litellm_gateway_certificate"])):
@@ -288,6 +378,17 @@ def _network(value: object) -> ipaddress.IPv4Network | ipaddress.IPv6Network | N
         return ipaddress.ip_network(value, strict=False) if isinstance(value, str) else None
     except ValueError:
         return None
+
+
+def _ipv4(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(ipaddress.IPv4Address(value))
+    except ValueError:
+        return False
+
+
+def _ipv4_network(value: str) -> bool:
+    return isinstance(_network(value), ipaddress.IPv4Network)
 
 
 def _host(value: object) -> bool:

@@ -1,6 +1,5 @@
 """Ansible module: what the role must know of a host before it changes anything. Reads only."""
 
-import hashlib
 import os
 import re
 import subprocess
@@ -8,16 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.litellm_gateway_files import addresses, up_to_date
 
 DOCUMENTATION = r"""
 module: litellm_gateway_probe
 short_description: Probe a host for what the litellm_gateway role needs
 description: Reports programs, files and foreign listeners on the front's ports. Changes nothing.
 options:
-  ports: {type: list, elements: int, required: true, description: TCP ports that the front shall own.}
-  own: {type: list, elements: str, required: true, description: Texts in command lines of those who may own them.}
-  programs: {type: list, elements: path, required: true, description: Programs that must be installed.}
-  files: {type: list, elements: path, required: true, description: Files that must exist.}
+  ports: {type: list, elements: int, default: [], description: TCP ports that the front shall own.}
+  own: {type: list, elements: str, default: [], description: Texts in command lines of those who may own them.}
+  programs: {type: list, elements: path, default: [], description: Programs that must be installed.}
+  files: {type: list, elements: path, default: [], description: Files that must exist.}
+  names: {type: list, elements: str, default: [], description: Host names and addresses to look up.}
+  traces: {type: list, elements: path, default: [], description: Files that other settings of the host would have left.}
   loaded: {type: path, required: true, description: File with the checksum of what the running front has loaded.}
   content: {type: list, elements: path, required: true, description: The files of that checksum, in order.}
 author: [the project's authors]
@@ -29,6 +31,8 @@ root: {type: bool, returned: always, description: Whether the tasks run as root.
 apt: {type: bool, returned: always, description: Whether apt can install packages.}
 missing_programs: {type: list, elements: str, returned: always, description: Names of the programs that are missing.}
 missing_files: {type: list, elements: str, returned: always, description: Paths of the files that are missing.}
+traces: {type: list, elements: str, returned: always, description: Paths of the traces that are there.}
+addresses: {type: dict, returned: always, description: 'IP addresses of each name, IPv4 first; empty for unknown ones.'}
 foreign_listeners: {type: list, elements: dict, returned: always, description: 'port, pid, name and user of each.'}
 up_to_date: {type: bool, returned: always, description: Whether the running front has loaded the files as they are.}
 """
@@ -69,31 +73,16 @@ def _listener(port: int, users: str) -> dict[str, Any]:
     return {"port": port, "pid": int(process[2]), "name": process[1], "user": user, "command": command}
 
 
-def checksum(paths: list[str]) -> str:
-    """SHA-256 of the files' contents one after the other; a missing file counts as empty."""
-    digest = hashlib.sha256()
-    for path in paths:
-        if Path(path).is_file():
-            digest.update(Path(path).read_bytes())
-    return digest.hexdigest()
-
-
-def up_to_date(loaded: str, content: list[str]) -> bool:
-    """Whether the file `loaded` holds the checksum of the files."""
-    try:
-        return Path(loaded).read_text().strip() == checksum(content)
-    except OSError:
-        return False
-
-
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
         argument_spec={
-            "ports": {"type": "list", "elements": "int", "required": True},
-            "own": {"type": "list", "elements": "str", "required": True},
-            "programs": {"type": "list", "elements": "path", "required": True},
-            "files": {"type": "list", "elements": "path", "required": True},
+            "ports": {"type": "list", "elements": "int", "default": []},
+            "own": {"type": "list", "elements": "str", "default": []},
+            "programs": {"type": "list", "elements": "path", "default": []},
+            "files": {"type": "list", "elements": "path", "default": []},
+            "names": {"type": "list", "elements": "str", "default": []},
+            "traces": {"type": "list", "elements": "path", "default": []},
             "loaded": {"type": "path", "required": True},
             "content": {"type": "list", "elements": "path", "required": True},
         },
@@ -107,6 +96,8 @@ def main() -> None:
         apt=os.access("/usr/bin/apt-get", os.X_OK),
         missing_programs=[Path(path).name for path in wanted["programs"] if not os.access(path, os.X_OK)],
         missing_files=[path for path in wanted["files"] if not Path(path).is_file()],
+        traces=[path for path in wanted["traces"] if os.path.lexists(path)],
+        addresses={name: addresses(name) for name in wanted["names"]},
         foreign_listeners=foreign_listeners(wanted["ports"], wanted["own"]),
         up_to_date=up_to_date(wanted["loaded"], wanted["content"]),
     )

@@ -27,13 +27,26 @@ options:
     description: ready gets requests while its health check passes; drain gets no new ones.
   up_within: {type: float, default: 0, description: 'Seconds to wait, with ready, for the health check to pass.'}
   idle_within: {type: float, default: 0, description: 'Seconds to wait, with drain, for running requests to end.'}
-  down: {type: bool, default: false, description: 'Take it for down until a health check passes, with drain.'}
+  down:
+    type: bool
+    default: false
+    description: Take it for down until a health check passes; with ready only where it was out of rotation.
+  elsewhere:
+    type: bool
+    default: false
+    description: The server is another host, which this gateway need not have, and which goes on without it.
   cut: {type: bool, default: false, description: 'End running requests, with drain.'}
 author: [the project's authors]
 """
 
 RETURN = r"""
 running: {type: int, returned: always, description: Requests that still run on the server.}
+gone: {type: bool, returned: with elsewhere, description: Whether HAProxy does not answer; msg says more.}
+known: {type: bool, returned: with elsewhere, description: Whether the gateway has the server.}
+unhealthy:
+  type: str
+  returned: with elsewhere, where no health check passed in time
+  description: Where the gateway asks, and what the last check said.
 """
 
 
@@ -49,30 +62,34 @@ def main() -> None:
             "idle_within": {"type": "float", "default": 0},
             "down": {"type": "bool", "default": False},
             "cut": {"type": "bool", "default": False},
+            "elsewhere": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
     )
     wanted = module.params
     gateway = Gateway(wanted["master"], wanted["backend"], wanted["server"])
-    if module.check_mode and not Path(wanted["master"]).exists():  # not there yet
+    if module.check_mode and not wanted["elsewhere"] and not Path(wanted["master"]).exists():  # not there yet
         module.exit_json(changed=True, running=0)
+    told = {"gone": False, "known": True} if wanted["elsewhere"] else {}
     try:
         before = gateway.states()
-    except Gone as error:
-        module.fail_json(msg=silence(error), running=0)
-    if before is None:
-        module.fail_json(msg=f"The gateway has no server {wanted['server']}; run site.yml.", running=0)
-    forced = FORCED_DRAIN if wanted["state"] == "drain" else 0
-    changed = before is not None and before[1] & (FORCED_MAINTENANCE | FORCED_DRAIN) != forced
-    if module.check_mode:
-        module.exit_json(changed=changed, running=0)
-    try:
-        gateway.tell(wanted["state"], wanted["down"])
+        if before is None and wanted["elsewhere"]:
+            module.exit_json(changed=False, running=0, gone=False, known=False)
+        if before is None:
+            module.fail_json(msg=f"The gateway has no server {wanted['server']}; run site.yml.", running=0)
+        forced = FORCED_DRAIN if wanted["state"] == "drain" else 0
+        changed = before[1] & (FORCED_MAINTENANCE | FORCED_DRAIN) != forced
+        if module.check_mode:
+            module.exit_json(changed=changed, running=0, **told)
+        gateway.tell(wanted["state"], wanted["down"] and (changed or wanted["state"] == "drain"))
         if wanted["cut"]:
             gateway.cut()
         end = time.monotonic() + wanted["up_within"]
-        while wanted["state"] == "ready" and not gateway.up():
+        healthy = gateway.proven if wanted["elsewhere"] else gateway.up
+        while wanted["state"] == "ready" and not healthy():
             if time.monotonic() >= end:
+                if wanted["elsewhere"]:
+                    module.exit_json(changed=changed, running=0, unhealthy=gateway.check(), **told)
                 module.fail_json(msg=unhealthy(wanted), running=0)
             time.sleep(POLL_SECONDS)
         end = time.monotonic() + wanted["idle_within"]
@@ -80,8 +97,10 @@ def main() -> None:
             time.sleep(POLL_SECONDS)
         left = gateway.running()
     except Gone as error:
+        if wanted["elsewhere"]:
+            module.exit_json(changed=False, running=0, gone=True, msg=silence(error))
         module.fail_json(msg=silence(error), running=0)
-    module.exit_json(changed=changed or wanted["cut"], running=left)
+    module.exit_json(changed=changed or wanted["cut"], running=left, **told)
 
 
 def silence(error: Gone) -> str:

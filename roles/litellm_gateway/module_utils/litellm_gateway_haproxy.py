@@ -7,14 +7,18 @@ have, and hand each new request to the present one (the acl `stopping` in haprox
 import csv
 import socket
 import time
+from typing import Any
 
 POLL_SECONDS = 0.2
 MASTER_SECONDS = 5.0
 """How long a master process may refuse connections: while it starts or reloads it executes itself again."""
+PAST_CHECKS = "any_host"
+"""The backend of haproxy.cfg that has the same servers, for the time in which all of their checks fail."""
 # columns of `show servers state` and their values, as HAProxy's management guide lists them
-NAME, OPERATION, ADMINISTRATION = 3, 5, 6
-RUNNING = 2
+NAME, OPERATION, ADMINISTRATION, RESULT = 3, 5, 6, 11
+STARTING, RUNNING = 1, 2
 FORCED_MAINTENANCE, FORCED_DRAIN = 0x01, 0x08
+PASSED = 3
 
 
 class Gone(Exception):
@@ -68,20 +72,65 @@ def states(listing: str, server: str) -> tuple[int, int] | None:
     return None
 
 
+def passed(listing: str, server: str) -> bool:
+    """Whether the last check of the server passed, by `show servers state`; none is known right after a start."""
+    for line in listing.splitlines():
+        fields = line.split()
+        if len(fields) > RESULT and fields[NAME] == server and not line.startswith("#"):
+            return int(fields[RESULT]) >= PASSED
+    return False
+
+
 def sessions(listing: str, backend: str, server: str) -> list[str]:
-    """Names of the sessions of `show sess` that are on the server."""
-    wanted = {f"be={backend}", f"srv={server}"}
-    return [line.partition(":")[0] for line in listing.splitlines() if wanted <= set(line.split())]
+    """Names of the sessions of `show sess` that are on the server, those past its checks too."""
+    found = [(line.partition(":")[0], set(line.split())) for line in listing.splitlines()]
+    backends = {f"be={backend}", f"be={PAST_CHECKS}"}
+    return [name for name, words in found if f"srv={server}" in words and backends & words]
 
 
 def running(statistics: str, backend: str, server: str) -> int:
-    """Requests that run on the server or wait for it, by `show stat`."""
+    """Requests that run on the server or wait for it, by `show stat`, those past its checks too."""
     rows = csv.DictReader(statistics.lstrip("# ").splitlines())
     return sum(
         int(row["scur"] or 0) + int(row["qcur"] or 0)
         for row in rows
-        if (row["pxname"], row["svname"]) == (backend, server)
+        if row["svname"] == server and row["pxname"] in (backend, PAST_CHECKS)
     )
+
+
+def rows(statistics: str, backend: str) -> list[dict[str, str]]:
+    """The lines of `show stat` about the backend's servers, by the names of their columns."""
+    found = csv.DictReader(statistics.lstrip("# ").splitlines())
+    return [row for row in found if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")]
+
+
+def check(row: dict[str, str]) -> str:
+    """What the last health check of a server said, by its line of `show stat`."""
+    return " ".join(filter(None, [row["check_status"], row["check_code"], row.get("last_chk", "")]))
+
+
+def servers(master: str, backend: str) -> list[dict[str, Any]]:
+    """What the process that takes new connections knows of the servers; sessions and queue are of all processes.
+
+    Raises:
+        Gone: HAProxy does not answer.
+    """
+    found: list[dict[str, Any]] = []
+    present = Gateway(master, backend, "")
+    for row in rows(present.statistics(), backend):
+        found.append(
+            {
+                "name": row["svname"],
+                "address": row.get("addr") or "",
+                "state": row["status"],
+                "since": int(row["lastchg"] or 0),
+                "sessions": Gateway(master, backend, row["svname"]).running() - int(row["qcur"] or 0),
+                "queue": int(row["qcur"] or 0),
+                "requests": int(row["stot"] or 0),
+                "check": check(row),
+            }
+        )
+    return found
 
 
 class Gateway:
@@ -97,15 +146,33 @@ class Gateway:
         return states(self._ask(self._present(), f"show servers state {self.backend}"), self.server)
 
     def up(self) -> bool:
-        """Whether the health check passes."""
+        """Whether the health check passes; with a slow start it is up from the first request on."""
         found = self.states()
-        return found is not None and found[0] == RUNNING
+        return found is not None and found[0] in (STARTING, RUNNING)
+
+    def proven(self) -> bool:
+        """Whether it is up, and by a check: HAProxy takes a server for up before the first one."""
+        listing = self._ask(self._present(), f"show servers state {self.backend}")
+        found = states(listing, self.server)
+        return found is not None and found[0] in (STARTING, RUNNING) and passed(listing, self.server)
 
     def tell(self, state: str, down: bool = False) -> None:
-        """Set the state, in the process that takes new connections."""
-        self._ask(self._present(), f"set server {self.backend}/{self.server} state {state}")
-        if down:
-            self._ask(self._present(), f"set server {self.backend}/{self.server} health down")
+        """Set the state, in the process that takes new connections; `down` until a health check passes."""
+        told = [f"state {state}", *(["health down"] if down else [])]
+        # nothing may be sent to it in between
+        for what in reversed(told) if state == "ready" else told:
+            self._ask(self._present(), f"set server {self.backend}/{self.server} {what}")
+
+    def statistics(self) -> str:
+        """`show stat` of the process that takes new connections."""
+        return self._ask(self._present(), "show stat")
+
+    def check(self) -> str:
+        """Where the server is for the health check, and what the last one said."""
+        for row in rows(self.statistics(), self.backend):
+            if row["svname"] == self.server:
+                return f"{row.get('addr') or '-'}: {check(row) or 'no answer yet'}"
+        return "not there any more"
 
     def cut(self) -> None:
         """End the requests that run."""
