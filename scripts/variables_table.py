@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROLES = {
     "litellm_proxy": "the proxy",
     "litellm_gateway": "the gateway in front of it",
+    "litellm_datastore": "Redis for what several proxies agree on",
     "litellm_client": "workstations and build machines that use it",
 }
 """Directory below roles/ and what the role is."""

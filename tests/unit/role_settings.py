@@ -39,6 +39,9 @@ def settings(**changes: object) -> dict[str, Any]:
         "litellm_proxy_config_dir": "/etc/litellm-proxy",
         "litellm_proxy_image_tag": "v1.108.11",
         "litellm_proxy_master_key_answers": True,
+        "litellm_proxy_redis_hosts": [],
+        "litellm_proxy_redis_url": "",
+        "litellm_proxy_redis_ca": "",
         "litellm_proxy_front": "none" if changes.get("mode") == "process" else "gateway",
     }
     found["litellm_proxy_master_key"] = MASTER_KEY

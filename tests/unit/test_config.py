@@ -29,7 +29,7 @@ of_litellm = pytest.mark.parametrize("strategy", LITELLM_STRATEGIES)
 
 def render(**changes: object) -> dict[str, Any]:
     """With a strategy of the pool, unless `routing_strategy` says otherwise."""
-    return config(settings(**changes), ENDPOINTS, STATE_FILE)
+    return config(settings(**changes), ENDPOINTS, STATE_FILE, host="llm-1")
 
 
 def render_own(**changes: object) -> dict[str, Any]:
@@ -225,6 +225,7 @@ def test_the_schedulers_section_is_complete() -> None:
         "request_timeout": 11,
         "state_file": STATE_FILE,
         "redis_url": "os.environ/LITELLM_PROXY_REDIS_URL",
+        "host": "llm-1",
         "pools": [
             {"name": "glm-pool", "model": "glm-5.3", "wildcards": ["claude-*"]},
             {"name": "flash", "model": "glm-5.3-flash", "wildcards": []},

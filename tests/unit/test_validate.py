@@ -514,6 +514,8 @@ def test_the_pools_strategies_do_all_of_it(strategy: str) -> None:
         "rediss://user:p%40ss@[fd00::1]:6380/1?socket_timeout=2",
         "unix:///run/redis/redis.sock",
         f"unix://user@/run/redis.sock?db=1&password={REDIS_PASSWORD}",
+        f"redis+sentinel://:{REDIS_PASSWORD}@10.0.0.1,10.0.0.2:26380,redis-3:26379/litellm-pool",
+        "rediss+sentinel://user:p%40ss@[fd00::1]:26379,[fd00::2]/litellm-pool/1",
     ],
 )
 def test_redis_urls_and_several_workers(url: str) -> None:

@@ -14,7 +14,7 @@ Settings = Mapping[str, Any]
 
 
 def config(
-    settings: Settings, endpoints: Mapping[str, Any], state_file: str = "", local_store: str = ""
+    settings: Settings, endpoints: Mapping[str, Any], state_file: str = "", local_store: str = "", host: str = ""
 ) -> dict[str, Any]:
     """Build config.yaml as one mapping; key values appear only as `os.environ/` references.
 
@@ -26,6 +26,7 @@ def config(
         endpoints: base URLs as `endpoints[region]["openai"][plan]` and `endpoints[region]["anthropic"]`.
         state_file: where the scheduler keeps the keys' states, absolute path on the host; empty for nowhere.
         local_store: where the instances of a host agree on limits, absolute path on the host; empty for nowhere.
+        host: its name in the inventory, by which several know each other's processes.
     """
     scheduled = _scheduled(settings)
     return {
@@ -50,7 +51,7 @@ def config(
             "master_key": "os.environ/LITELLM_MASTER_KEY",
             "custom_auth": "glm_pool.auth.authenticate",
         },
-        **({"glm_pool": _scheduler(settings, endpoints, state_file, local_store)} if scheduled else {}),
+        **({"glm_pool": _scheduler(settings, endpoints, state_file, local_store, host)} if scheduled else {}),
     }
 
 
@@ -110,7 +111,9 @@ def _routing(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _scheduler(settings: Settings, endpoints: Mapping[str, Any], state_file: str, local_store: str) -> dict[str, Any]:
+def _scheduler(
+    settings: Settings, endpoints: Mapping[str, Any], state_file: str, local_store: str, host: str
+) -> dict[str, Any]:
     """The section `glm_pool`, as `glm_pool.settings` reads it; times are seconds."""
     return {
         "strategy": settings["litellm_proxy_routing_strategy"],
@@ -121,7 +124,8 @@ def _scheduler(settings: Settings, endpoints: Mapping[str, Any], state_file: str
         },
         "state_file": state_file,
         **({"local_store": local_store} if local_store and not _redis(settings) else {}),
-        **({"redis_url": "os.environ/LITELLM_PROXY_REDIS_URL"} if _redis(settings) else {}),
+        **({"redis_url": "os.environ/LITELLM_PROXY_REDIS_URL", "host": host} if _redis(settings) else {}),
+        **({"redis_ca": authority} if _redis(settings) and (authority := settings["litellm_proxy_redis_ca"]) else {}),
         "pools": [
             {"name": pool["name"], "model": pool["model"], "wildcards": _wildcards(pool)}
             for pool in settings["litellm_proxy_pools"]

@@ -55,6 +55,8 @@ REDIS_URL = re.compile(
     r"(?:rediss?://(?:[^\s/?#@]*@)?(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/\d*)?"
     r"|unix://(?:[^\s/?#@]*@)?/[^\s?#@]+)(?:\?[^\s#]*)?"
 )
+SENTINEL = r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?"
+SENTINEL_URL = re.compile(rf"rediss?\+sentinel://(?:[^\s/?#@]*@)?{SENTINEL}(?:,{SENTINEL})*/[A-Za-z0-9._-]+(?:/\d+)?")
 
 Settings = Mapping[str, Any]
 
@@ -192,18 +194,32 @@ def _redis(settings: Settings) -> Iterator[str]:
     name, url = "litellm_proxy_redis_url", settings["litellm_proxy_redis_url"]
     workers = settings["litellm_proxy_num_workers"]
     if url is None or url == "":
+        if settings["litellm_proxy_redis_hosts"]:
+            yield (
+                f"{name} is empty, and the group litellm_redis has hosts: leave it out (group_vars), it is made from "
+                "them; or set litellm_proxy_redis_hosts to []."
+            )
         if _scheduled(settings) and _whole_number(workers, 2, 32):
             yield (
                 f"litellm_proxy_num_workers is {workers} without {name}: each worker would count for itself and limits "
                 f"would not hold; set {name}, or use 1 worker."
             )
-    elif not isinstance(url, str) or not REDIS_URL.fullmatch(url):
+    elif not isinstance(url, str) or not (REDIS_URL.fullmatch(url) or SENTINEL_URL.fullmatch(url)):
         yield (
-            f"{name} is malformed: use redis://, rediss:// (TLS) or unix://, such as redis://:PASSWORD@HOST:6379/0; "
-            "percent-encode special characters of the password, and keep it in the vault."
+            f"{name} is malformed: use redis://, rediss:// (TLS) or unix://, such as redis://:PASSWORD@HOST:6379/0, or "
+            "redis+sentinel://:PASSWORD@HOST:26379,HOST:26379/NAME/0; percent-encode special characters of the "
+            "password, and keep it in the vault."
         )
     elif PLACEHOLDER.search(_password(url)):
         yield f"{name} has a placeholder as password: put the real one into the vault (ansible-vault edit)."
+    elif settings["litellm_proxy_redis_hosts"] and not _password(url):
+        yield (
+            f"litellm_datastore_password is not set for {', '.join(map(str, settings['litellm_proxy_redis_hosts']))}: "
+            "set it for the group litellm_redis, from the vault."
+        )
+    authority = settings["litellm_proxy_redis_ca"]
+    if authority and "-----BEGIN CERTIFICATE-----" not in str(authority):
+        yield "litellm_proxy_redis_ca is no certificate as PEM text: give the content of the file, not its path."
 
 
 def _listen_host(settings: Settings) -> Iterator[str]:

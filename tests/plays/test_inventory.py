@@ -90,6 +90,105 @@ def test_the_inventory_folder_means_the_teams_hosts(checkout: Path) -> None:
     assert "llm-1.example.com" in done.stdout
     assert "demo" not in done.stdout
     assert "local" not in done.stdout
+    assert "llm-2" not in done.stdout
+
+
+# examples of several hosts --------------------------------------------------------
+
+SECRETS = {
+    "vault_litellm_proxy_master_key": "sk-5f2c81d09be74a36a1b2c3d4e5f60718",
+    "vault_litellm_proxy_zai_keys": {
+        "team-a": "8d2f4b6a0c1e3f5d7b9a8c6e4d2f1b3a.Qw3rTy7uIo9pAsDf",
+        "team-b": "1b3d5f7a9c0e2d4f6b8a7c5e3d1f0b2c.Zx8cVb2nMq5wErTy",
+    },
+    "vault_litellm_datastore_password": "r3d1s-9f27c4b18e6a4d05",
+    "litellm_datastore_password": "r3d1s-9f27c4b18e6a4d05",
+    "vault_litellm_gateway_virtual_password": "n7Gq2xWd",
+}
+EXAMPLES = {
+    ".": (0, 1, 0),
+    "examples/three": (1, 2, 1),
+    "examples/five": (2, 3, 3),
+}
+"""Hosts of the groups litellm_gateway, litellm_proxy and litellm_redis by inventory."""
+ROLES = {"litellm_gateway": "litellm_gateway", "litellm_proxy": "litellm_proxy", "litellm_redis": "litellm_datastore"}
+
+
+def validate(checkout: Path, inventory: str, *options: str) -> str:
+    """What the validators say of an inventory's hosts; no host is contacted."""
+    plays = [
+        {
+            "hosts": group,
+            "gather_facts": False,
+            "any_errors_fatal": True,
+            "tasks": [{"ansible.builtin.include_role": {"name": role, "tasks_from": "validate.yml"}}],
+        }
+        for group, role in ROLES.items()
+    ]
+    (checkout / "validate.yml").write_text(yaml.safe_dump(plays))
+    (checkout / "secrets.json").write_text(json.dumps(SECRETS))
+    hosts = f"inventory/{inventory}/hosts.yml"
+    done = ansible(checkout, "ansible-playbook", "-i", hosts, "-e", "@secrets.json", *options, "validate.yml")
+    said = " ".join((done.stdout + done.stderr).split())
+    return said if done.returncode else "fine"
+
+
+@pytest.mark.parametrize(("inventory", "counts"), EXAMPLES.items())
+def test_every_example_has_its_hosts_and_passes_the_validators(
+    checkout: Path, inventory: str, counts: tuple[int, int, int]
+) -> None:
+    listed = ansible(checkout, "ansible-inventory", "-i", f"inventory/{inventory}/hosts.yml", "--list")
+    groups = json.loads(listed.stdout)
+    assert tuple(len(groups.get(group, {}).get("hosts", [])) for group in ROLES) == counts, listed.stderr
+    assert validate(checkout, inventory) == "fine"
+
+
+def test_every_example_has_the_same_settings_beside_it() -> None:
+    for inventory in EXAMPLES:
+        beside = REPOSITORY / "inventory" / inventory / "group_vars"
+        assert beside.is_symlink() and beside.resolve() == REPOSITORY / "group_vars"
+
+
+def test_a_gateway_gets_the_proxies_and_a_proxy_the_gateways(checkout: Path) -> None:
+    gateway, proxy = shown(checkout, "gw-2.example.com"), shown(checkout, "llm-1.example.com")
+    assert "llm-1.example.com at 10.0.0.21:4000, llm-2.example.com at 10.0.0.22:4000" in gateway
+    assert "trusts none" in gateway
+    assert "a at 127.0.0.1:4001, b at 127.0.0.1:4002" in proxy
+    assert "trusts 10.0.0.11, 10.0.0.12" in proxy
+
+
+def shown(checkout: Path, host: str) -> str:
+    """Whom a host of the larger example sends requests to, and whose word it takes."""
+    message = (
+        "{% for one in litellm_gateway_servers %}{{ one.name }} at {{ one.address }}:{{ one.port }}, {% endfor %}"
+        "trusts {{ litellm_gateway_trusted_gateways | join(', ') or 'none' }}"
+    )
+    none = {"name": "litellm_gateway", "tasks_from": "none.yml", "public": True}
+    tasks = [{"ansible.builtin.include_role": none}, {"ansible.builtin.debug": {"msg": message}}]
+    (checkout / "roles/litellm_gateway/tasks/none.yml").write_text("[]\n")
+    (checkout / "secrets.json").write_text(json.dumps(SECRETS))
+    (checkout / "shown.yml").write_text(yaml.safe_dump([{"hosts": host, "gather_facts": False, "tasks": tasks}]))
+    options = ("-i", "inventory/examples/five/hosts.yml", "-e", "@secrets.json")
+    return " ".join(ansible(checkout, "ansible-playbook", *options, "shown.yml").stdout.split())
+
+
+def test_a_host_that_is_proxy_and_gateway_is_refused(checkout: Path) -> None:
+    hosts = checkout / "inventory/examples/three/hosts.yml"
+    hosts.write_text(hosts.read_text().replace("    llm-1.example.com:\n", "    gw-1.example.com:\n"))
+    said = validate(checkout, "examples/three")
+    assert "litellm_gateway and litellm_proxy both have this host in the inventory" in said
+
+
+def test_two_hosts_that_become_one_name_are_refused(checkout: Path) -> None:
+    hosts = checkout / "inventory/examples/three/hosts.yml"
+    hosts.write_text(hosts.read_text().replace("    llm-2.example.com:\n", "    LLM-1.example.com:\n"))
+    assert "have the same name (llm-1.example.com): rename one" in validate(checkout, "examples/three")
+
+
+def test_a_gateway_without_proxies_is_refused(checkout: Path) -> None:
+    hosts = checkout / "inventory/examples/three/hosts.yml"
+    hosts.write_text(hosts.read_text().partition("litellm_proxy:")[0])
+    assert "litellm_gateway_servers is empty" in validate(checkout, "examples/three")
 
 
 def local_settings(checkout: Path, *options: str) -> dict[str, Any]:
