@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the named measurements (deploy, front, pool, rotation, scheduler; all without a name), options after a single name are its own:
+# Run the named measurements (cluster, deploy, front, pool, rotation, scheduler, simulation; all without a name), options after a single name are its own:
 # `make bench ARGS="pool --quick"`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,15 +21,29 @@ rotation() {
 }
 scheduler() { PYTHONPATH=tests:roles/litellm_proxy/files .venv/bin/python -m bench.scheduler "$@"; }
 
+cluster() {
+  local venv
+  scripts/ensure-redis.sh && scripts/ensure-haproxy.sh && venv=$(scripts/litellm-venv.sh) &&
+    PYTHONPATH=.:tests:tests/unit:roles/litellm_proxy/filter_plugins .venv/bin/python -m bench.cluster --venv "$venv" "$@"
+}
+simulation() {
+  # sets come in the same order in every run
+  scripts/ensure-redis.sh &&
+    PYTHONHASHSEED=0 PYTHONPATH=.:tests:roles/litellm_proxy/files .venv/bin/python -m bench.simulation "$@"
+}
+
 names=()
 while [ $# -gt 0 ] && [[ $1 != -* ]]; do
   case $1 in
-    deploy | front | pool | rotation | scheduler) names+=("$1") ;;
-    *) echo "bench: unknown part '$1'; known are deploy, front, pool, rotation and scheduler" >&2; exit 2 ;;
+    cluster | deploy | front | pool | rotation | scheduler | simulation) names+=("$1") ;;
+    *)
+      echo "bench: unknown part '$1'; known are cluster, deploy, front, pool, rotation, scheduler and simulation" >&2
+      exit 2
+      ;;
   esac
   shift
 done
-[ ${#names[@]} -gt 0 ] || names=(scheduler pool front deploy rotation)
+[ ${#names[@]} -gt 0 ] || names=(scheduler simulation pool front cluster deploy rotation)
 [ $# -eq 0 ] || [ ${#names[@]} -eq 1 ] || { echo "bench: options need one part before them, such as: pool $*" >&2; exit 2; }
 
 failed=()

@@ -19,14 +19,13 @@ import yaml
 from role_settings import MASTER_KEY
 
 from tests.certificates import self_signed
-from tests.gateway.rendering import render, variables
 from tests.load.report import percentile
 
 from .cases import Case, Key
+from .haproxy import HAPROXY, config
 from .routings import ROUTINGS, Place
 from .services import ROOT, BenchError, Processor, Service, free_port, listens, serves
 
-HAPROXY = "/usr/sbin/haproxy"
 CLIENTS = 8
 """Connections that keep the upstream busy, for the requests a second."""
 START_SECONDS = 120.0
@@ -222,19 +221,11 @@ async def start_front(upstream_port: int, directory: Path, stop: ExitStack, *, t
     certificate, key = self_signed("localhost", "127.0.0.1")
     pem = directory / "endpoint.pem"
     pem.write_text(certificate + key)
-    settings = variables(
-        host="127.0.0.1", port=port, tls_port=0, metrics_port=0,
-        certificate=certificate if tls else "", certificate_key=key if tls else "",
-        servers=[
-            {"name": "a", "address": "127.0.0.1", "port": upstream_port},
-            {"name": "b", "address": "127.0.0.1", "port": free_port()},
-        ],
-        __litellm_gateway_runtime_dir=str(directory), __litellm_gateway_pem_file=str(pem),
-    )  # fmt: skip
-    config = directory / "haproxy.cfg"
-    config.write_text(render("haproxy.cfg.j2", settings))
+    path = directory / "haproxy.cfg"
+    certified = {"certificate": certificate, "certificate_key": key} if tls else {}
+    path.write_text(config(directory, port, [upstream_port, free_port()], scope="host", **certified))
     front = stop.enter_context(
-        Service((HAPROXY, "-db", "-f", config), directory / "haproxy.log", cwd=directory, environment={})
+        Service((HAPROXY, "-db", "-f", path), directory / "haproxy.log", cwd=directory, environment={})
     )
     await front.ready(lambda: listens(port), START_SECONDS)
     return port, front

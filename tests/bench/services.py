@@ -132,6 +132,22 @@ def start_redis(port: int, directory: Path) -> Service:
     return Service(command, directory / "redis.log", cwd=directory, environment={})
 
 
+def start_redis_on_socket(directory: Path) -> Service:
+    """Start a Redis that keeps nothing on disk and listens on `redis.sock` in the directory only."""
+    command = (
+        "redis-server",
+        "--port",
+        "0",
+        "--unixsocket",
+        directory / "redis.sock",
+        "--save",
+        "",
+        "--appendonly",
+        "no",
+    )
+    return Service(command, directory / "redis.log", cwd=directory, environment={})
+
+
 async def listens(port: int) -> bool:
     """Tell whether something accepts connections on the port."""
     try:
