@@ -4,7 +4,7 @@ SHELL := /bin/bash
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 export PORT
 
-.PHONY: help setup demo demo-stop deploy check test test-fast lint unit gateway pool usage molecule bench lock docs clean
+.PHONY: help setup demo demo-stop deploy check test test-fast lint unit plays gateway pool usage molecule bench lock docs clean
 
 help: ## show the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,7 +25,7 @@ check: setup ## show what deploy would change, and change nothing
 	@ansible-playbook site.yml --check --diff $(ARGS)
 
 test: setup ## install what the tests need and run them all
-	@scripts/test.sh lint unit gateway pool usage demo molecule
+	@scripts/test.sh lint unit plays gateway programs molecule
 
 test-fast: setup ## lint and unit tests only
 	@scripts/test.sh lint unit
@@ -35,6 +35,9 @@ lint: setup ## the linters only
 
 unit: setup ## the unit tests only
 	@scripts/test.sh unit
+
+plays: setup ## the playbooks' tests against stand-ins and a Redis of their own only
+	@scripts/test.sh plays
 
 gateway: setup ## the tests of the gateway's HAProxy only
 	@scripts/test.sh gateway
@@ -48,7 +51,7 @@ usage: setup ## the tests of the usage report in a browser only
 molecule: setup ## the scenarios on test hosts in Docker only
 	@scripts/test.sh molecule
 
-bench: setup ## measure deploy, front, pool, rotation, scheduler (ARGS=pool for one, ARGS="pool --quick")
+bench: setup ## measure scheduler, simulation, pool, front, cluster, deploy, rotation (ARGS=pool for one, ARGS="pool --quick")
 	@scripts/bench.sh $(ARGS)
 
 lock: setup ## compile every requirements file anew

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Run the named steps (lint, unit, gateway, pool, usage, demo, molecule) in order; stop at the first that fails, print the times.
+# Run the named steps (lint, unit, plays, gateway, pool, usage, demo, programs, molecule) in order; stop at the first that fails, print the times.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 # what the developer's own settings would change
@@ -10,14 +10,27 @@ lint() {
   ruff check . && ruff format --check . && mypy && yamllint --strict . && ansible-lint --offline -q &&
     python scripts/variables_table.py --check
 }
-unit() { python -m pytest -q tests/unit tests/simulator; }
-gateway() { scripts/ensure-haproxy.sh && python -m pytest -q tests/gateway; }
+# tests of one file share what it starts
+unit() { python -m pytest -q --numprocesses 2 --dist loadfile tests/unit tests/simulator; }
+plays() { scripts/ensure-redis.sh && python -m pytest -q --numprocesses 3 --dist loadfile tests/plays; }
+gateway() { scripts/ensure-haproxy.sh && python -m pytest -q --numprocesses 2 --dist loadfile tests/gateway; }
 pool() {
   scripts/litellm-venv.sh >/dev/null && scripts/litellm-venv.sh 1.109.1 >/dev/null &&
-    scripts/ensure-redis.sh && python -m pytest -q tests/pool
+    scripts/ensure-redis.sh && python -m pytest -q --numprocesses 2 --dist loadfile tests/pool
 }
 usage() { scripts/ensure-chromium.sh && python -m pytest -q tests/usage; }
 demo() { python -m pytest -q tests/demo; }
+# Those three side by side, as each waits for starts and time-outs; what they print comes at their end.
+programs() {
+  local failed=0 first second
+  mkdir -p .cache
+  pool >.cache/pool.log 2>&1 & first=$!
+  { usage && demo; } >.cache/usage-demo.log 2>&1 & second=$!
+  wait "$first" || failed=1
+  wait "$second" || failed=1
+  cat .cache/pool.log .cache/usage-demo.log
+  return $failed
+}
 # The scenarios of one lane, one after the other; each one's output goes to a file, of which a failure shows the end.
 lane() {
   local scenario log begin
@@ -38,12 +51,17 @@ molecule() {
   [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && export TEST_HOST_CGROUP=${TEST_HOST_CGROUP:-rw}
   scripts/test-hosts.sh litellm || return
   mkdir -p .molecule
-  # hosts wait for networks and for each other much of the time: two lanes take two thirds of the time of one
+  export PYTEST_ADDOPTS="--durations=15 --durations-min=5" CLUSTER_REQUESTS=${CLUSTER_REQUESTS:-500}
+  # beside the cluster, which takes the time that checks and fail-overs need, only what puts no load on its hosts
+  beside "default handover" "compose clients" && beside cluster "process bad_input"
+}
+# Two lanes side by side: hosts wait for networks and for each other much of the time.
+beside() {
   local first second failed=0
-  # an interrupt does not reach what a script runs beside itself
-  trap 'trap - INT TERM; kill 0' INT TERM
-  lane default handover clients & first=$!
-  lane compose process shared_limits bad_input & second=$!
+  # shellcheck disable=SC2086
+  lane $1 & first=$!
+  # shellcheck disable=SC2086
+  lane $2 & second=$!
   wait "$first" || failed=1
   wait "$second" || failed=1
   return $failed
@@ -51,12 +69,17 @@ molecule() {
 declare -A advice=(
   [lint]="ruff format . and ruff check --fix . mend most findings; make docs writes the table of variables"
   [unit]="run one test: .venv/bin/python -m pytest tests/unit -k NAME"
+  [plays]="run one test: .venv/bin/python -m pytest tests/plays -k NAME"
   [gateway]="run one test: .venv/bin/python -m pytest tests/gateway -k NAME"
   [pool]="run one test: .venv/bin/python -m pytest tests/pool -k NAME; the proxies' logs are in /tmp/pytest-of-$(id -un)/"
   [usage]="run one test: .venv/bin/python -m pytest tests/usage -k NAME; its pictures are in /tmp/pytest-of-$(id -un)/"
   [demo]="run make demo by hand; its log is .demo/proxy/litellm-proxy.log"
+  [programs]="run one part by itself: make pool, make usage, or .venv/bin/python -m pytest tests/demo"
   [molecule]="look at the host: .venv/bin/molecule test -s SCENARIO --destroy never, then docker exec -it HOST bash"
 )
+
+# an interrupt does not reach what a script runs beside itself
+trap 'trap - INT TERM; kill 0' INT TERM
 
 summary=()
 for step in "$@"; do

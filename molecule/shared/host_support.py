@@ -186,7 +186,9 @@ def events(response: requests.Response) -> list[tuple[str, dict[str, Any]]]:
     return found
 
 
-def play(playbook: str, settings: Mapping[str, Any], *options: str) -> subprocess.CompletedProcess[str]:
+def play(
+    playbook: str, settings: Mapping[str, Any], *options: str, within: float = 300
+) -> subprocess.CompletedProcess[str]:
     """Run a playbook of the repository on the scenario's hosts with `settings` on top of theirs."""
     command: Sequence[str] = [
         "ansible-playbook",
@@ -198,5 +200,5 @@ def play(playbook: str, settings: Mapping[str, Any], *options: str) -> subproces
     environment = {**os.environ, "ANSIBLE_CONFIG": str(REPOSITORY / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     environment.pop("ANSIBLE_CALLBACKS_ENABLED", None)
     return subprocess.run(
-        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=within, check=False
     )

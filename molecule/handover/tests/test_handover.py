@@ -193,7 +193,7 @@ def test_what_cannot_serve_changes_nothing(site: Site, title: str, change: dict[
     before, generations = site.serving(), site.generations()
     with under_load(site) as load:
         done = site.play(**change)
-        report = ended(load, title)
+        report = ended(load, title, least=600)
     assert_refused(done, *texts)
     assert report.failures == []
     assert site.serving() == before, "the same process serves"
