@@ -20,14 +20,28 @@ pool() {
 }
 usage() { scripts/ensure-chromium.sh && python -m pytest -q tests/usage; }
 demo() { python -m pytest -q tests/demo; }
+# Commands side by side; fails when one of them does.
+beside() {
+  local failed=0 command started=()
+  for command in "$@"; do
+    # each is a name and its words
+    # shellcheck disable=SC2086
+    $command & started+=($!)
+  done
+  for command in "${started[@]}"; do wait "$command" || failed=1; done
+  return $failed
+}
+# Steps one after the other, what they print into a file.
+into() {
+  local log=$1 step
+  shift
+  for step in "$@"; do "$step" || return; done >"$log" 2>&1
+}
 # Those three side by side, as each waits for starts and time-outs; what they print comes at their end.
 programs() {
-  local failed=0 first second
+  local failed=0
   mkdir -p .cache
-  pool >.cache/pool.log 2>&1 & first=$!
-  { usage && demo; } >.cache/usage-demo.log 2>&1 & second=$!
-  wait "$first" || failed=1
-  wait "$second" || failed=1
+  beside "into .cache/pool.log pool" "into .cache/usage-demo.log usage demo" || failed=1
   cat .cache/pool.log .cache/usage-demo.log
   return $failed
 }
@@ -52,19 +66,9 @@ molecule() {
   scripts/test-hosts.sh litellm || return
   mkdir -p .molecule
   export PYTEST_ADDOPTS="--durations=15 --durations-min=5" CLUSTER_REQUESTS=${CLUSTER_REQUESTS:-500}
-  # beside the cluster, which takes the time that checks and fail-overs need, only what puts no load on its hosts
-  beside "default handover" "compose clients" && beside cluster "process bad_input"
-}
-# Two lanes side by side: hosts wait for networks and for each other much of the time.
-beside() {
-  local first second failed=0
-  # shellcheck disable=SC2086
-  lane $1 & first=$!
-  # shellcheck disable=SC2086
-  lane $2 & second=$!
-  wait "$first" || failed=1
-  wait "$second" || failed=1
-  return $failed
+  # Two lanes side by side: hosts wait for networks and for each other much of the time.
+  # Beside the cluster, which takes the time that checks and fail-overs need, only what puts no load on its hosts
+  beside "lane default handover" "lane compose clients" && beside "lane cluster" "lane process bad_input"
 }
 declare -A advice=(
   [lint]="ruff format . and ruff check --fix . mend most findings; make docs writes the table of variables"

@@ -21,6 +21,7 @@ from redis import Redis
 from role_settings import MASTER_KEY
 
 from tests.load.report import percentile
+from tests.ports import free_port
 from zai_simulator.control_client import ControlClient
 
 from .cases import LATENCY, Case, Key
@@ -28,7 +29,7 @@ from .haproxy import HAPROXY, config
 from .load import Clients
 from .quota import Quota
 from .routings import ROUTINGS, Place
-from .services import BenchError, Processor, Service, free_port, listens, serves, start_redis, start_simulator
+from .services import BenchError, Processor, Service, listens, serves, start_redis, start_simulator
 
 HOSTS = (1, 2, 3)
 START_SECONDS = 180.0

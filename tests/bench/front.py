@@ -20,11 +20,12 @@ from role_settings import MASTER_KEY
 
 from tests.certificates import self_signed
 from tests.load.report import percentile
+from tests.ports import free_port
 
 from .cases import Case, Key
 from .haproxy import HAPROXY, config
 from .routings import ROUTINGS, Place
-from .services import ROOT, BenchError, Processor, Service, free_port, listens, serves
+from .services import ROOT, BenchError, Processor, Service, listens, serves
 
 CLIENTS = 8
 """Connections that keep the upstream busy, for the requests a second."""

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from role_settings import MASTER_KEY
 
+from tests.ports import free_port
 from zai_simulator.control_client import ControlClient
 
 from .cases import CASES, Case
 from .load import Clients, Measured, measured
 from .routings import ROUTINGS, Place, Routing
-from .services import BenchError, Processor, Service, free_port, listens, serves, start_redis, start_simulator
+from .services import BenchError, Processor, Service, listens, serves, start_redis, start_simulator
 
 START_SECONDS = 180.0
 STARTS_AT_ONCE = os.cpu_count() or 1

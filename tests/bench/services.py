@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections import defaultdict
@@ -97,12 +96,6 @@ class Processor:
                 groups[int(fields[2])] += (int(fields[11]) + int(fields[12])) * tick
         user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
         return cls(groups, (user + nice + system + irq + softirq + steal) * tick)
-
-
-def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def simulator_table(case: Case) -> dict[str, object]:

@@ -14,12 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.ports import free_port
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 class Checkout:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.certificates import self_signed
-from tests.gateway.front import Front, free_ports, running_front
+from tests.gateway.front import Front, running_front
+from tests.ports import free_ports
 
 
 @pytest.fixture(scope="session")

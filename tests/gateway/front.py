@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,24 +21,11 @@ import litellm_gateway_haproxy as rotation
 
 from tests.gateway.rendering import render, variables
 from tests.gateway.upstream import Upstream
+from tests.ports import free_ports
 
 HAPROXY = shutil.which("haproxy", path="/usr/sbin:/sbin:/usr/local/sbin:/usr/bin:/bin") or "haproxy"
 ADMIN, STRANGER = "127.0.0.1", "127.0.0.77"
 """Source addresses inside and outside of the admin networks that the tests set."""
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on, below those that the kernel gives to outgoing connections meanwhile."""
-    found: set[int] = set()
-    for port in random.sample(range(20000, 32000), 1000):
-        with socket.socket(socket.AF_INET6) as probe, suppress(OSError):
-            # as a front for both families binds
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            probe.bind(("::", port))
-            found.add(port)
-        if len(found) == count:
-            return list(found)
-    raise AssertionError("no ports are free")
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:

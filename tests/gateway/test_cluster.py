@@ -18,13 +18,13 @@ from tests.gateway.front import (
     STRANGER,
     Front,
     Reply,
-    free_ports,
     read_reply,
     running_front,
     wait_until,
 )
 from tests.gateway.test_reload import reload, under_load
 from tests.gateway.upstream import Upstream
+from tests.ports import free_ports
 
 DETECTED = 4.0
 """Seconds after which a host that is gone gets no more requests."""

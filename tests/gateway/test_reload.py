@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from tests.certificates import self_signed
-from tests.gateway.front import Front, free_ports, read_reply, running_front, wait_until
+from tests.gateway.front import Front, read_reply, running_front, wait_until
+from tests.ports import free_ports
 
 
 @pytest.fixture(params=["plain", "tls"])

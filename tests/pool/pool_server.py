@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +23,7 @@ from litellm_proxy_clients import faults as client_faults
 from litellm_proxy_config import config, credentials
 
 from tests.pool.pool_client import APIS, MODEL, PoolClient, Status, wait_until
+from tests.ports import free_port
 from zai_simulator.testing import ControlClient, Simulator, running_simulator
 
 ROOT = role_settings.ROOT
@@ -42,15 +41,6 @@ def litellm_python(version: str) -> Path:
     """The interpreter of a virtual environment made from the role's lock of a version."""
     made = subprocess.run([ROOT / "scripts/litellm-venv.sh", version], stdout=subprocess.PIPE, text=True, check=True)
     return Path(made.stdout.strip().splitlines()[-1]) / "bin/python"
-
-
-def free_port() -> int:
-    """A port that nobody listens on, below those that the kernel gives to outgoing connections meanwhile."""
-    for port in random.sample(range(20000, 32000), 1000):
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError("no port is free")
 
 
 @dataclass(frozen=True)

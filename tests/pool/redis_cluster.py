@@ -10,7 +10,7 @@ from typing import Any
 from redis import Redis
 from redis.exceptions import RedisError
 
-from tests.pool.pool_server import free_port
+from tests.ports import free_port
 
 NAME = "pool"
 PASSWORD = "open-sesame-1846"

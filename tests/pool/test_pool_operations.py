@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from tests.pool.pool_client import APIS, Open, seconds_until
-from tests.pool.pool_server import Key, PoolServer, Rig, free_port, make_settings, table
+from tests.pool.pool_server import Key, PoolServer, Rig, make_settings, table
+from tests.ports import free_port
 from zai_simulator.testing import running_simulator
 
 Hold = Callable[..., Open]

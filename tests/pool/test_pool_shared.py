@@ -14,7 +14,8 @@ import pytest
 from redis import Redis
 
 from tests.pool.pool_client import APIS, Answer, Open, PoolClient, together, wait_until
-from tests.pool.pool_server import ROOT, Key, PoolServer, Rig, free_port, make_settings, table
+from tests.pool.pool_server import ROOT, Key, PoolServer, Rig, make_settings, table
+from tests.ports import free_port
 from zai_simulator.testing import running_simulator
 
 KEYS = (

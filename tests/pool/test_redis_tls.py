@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from glm_pool.redis_connections import connection_pool
 from tests.certificates import self_signed
-from tests.pool.pool_server import free_port
 from tests.pool.redis_cluster import PASSWORD, wait_until
+from tests.ports import free_port
 
 
 @pytest.fixture

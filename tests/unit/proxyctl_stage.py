@@ -2,7 +2,6 @@
 that answer as long as their manager says that they run."""
 
 import json
-import socket
 import stat
 import threading
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ import proxyctl.service_compose
 import proxyctl.service_systemd
 import proxyctl.settings
 from proxyctl.cli import main
+from tests.ports import free_port
 
 GENERATION = "0123456789ab"
 MODELS = ["glm-5.3", "glm-pool"]
@@ -285,10 +285,3 @@ class Stage:
             program.parent.mkdir(parents=True, exist_ok=True)
             program.write_text("#!/bin/sh\n" + text.format(stage=self.directory, secret=KEY_A))
             program.chmod(program.stat().st_mode | stat.S_IXUSR)
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port

@@ -12,8 +12,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 from role_settings import ROOT
 
-from tests.pool.pool_server import free_port
 from tests.pool.redis_cluster import wait_until
+from tests.ports import free_port
 
 TEMPLATES = ROOT / "roles" / "litellm_datastore" / "templates"
 ADDRESSES = ("127.0.0.2", "127.0.0.3", "127.0.0.4")

@@ -16,6 +16,7 @@ from pool_parts import mode
 from role_settings import KEY_A, MASTER_KEY, ROLE
 
 from glm_pool import launch
+from tests import ports
 
 CREDENTIALS = {"LITELLM_MASTER_KEY": MASTER_KEY, "ZAI_API_KEY_TEAM_A": KEY_A}
 
@@ -56,9 +57,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+    return ports.free_port()
 
 
 @pytest.fixture

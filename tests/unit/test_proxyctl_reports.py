@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 from litellm_proxy_status import status_table
-from proxyctl_stage import GENERATION, KEY, Stage, free_port
+from proxyctl_stage import GENERATION, KEY, Stage
 from role_settings import KEY_A, MASTER_KEY, ROLE, ROOT
+
+from tests.ports import free_port
 
 
 @pytest.fixture
