@@ -58,27 +58,30 @@ def workers(listing: str) -> list[tuple[int, bool]]:
     for line in listing.splitlines():
         if line.startswith("#"):
             old = "old" in line
-        elif (fields := line.split()) and len(fields) > 1 and fields[1] == "worker":
-            found.append((int(fields[0]), old))
+        elif (words := line.split()) and len(words) > 1 and words[1] == "worker":
+            found.append((int(words[0]), old))
     return found
+
+
+def fields(listing: str, server: str) -> list[str]:
+    """What `show servers state` has about the server, by column; nothing for one that is not there."""
+    for line in listing.splitlines():
+        found = line.split()
+        if len(found) > RESULT and found[NAME] == server and not line.startswith("#"):
+            return found
+    return []
 
 
 def states(listing: str, server: str) -> tuple[int, int] | None:
     """Operation and administration of the server by `show servers state`; None for one that is not there."""
-    for line in listing.splitlines():
-        fields = line.split()
-        if len(fields) > ADMINISTRATION and fields[NAME] == server and not line.startswith("#"):
-            return int(fields[OPERATION]), int(fields[ADMINISTRATION])
-    return None
+    found = fields(listing, server)
+    return (int(found[OPERATION]), int(found[ADMINISTRATION])) if found else None
 
 
 def passed(listing: str, server: str) -> bool:
     """Whether the last check of the server passed, by `show servers state`; none is known right after a start."""
-    for line in listing.splitlines():
-        fields = line.split()
-        if len(fields) > RESULT and fields[NAME] == server and not line.startswith("#"):
-            return int(fields[RESULT]) >= PASSED
-    return False
+    found = fields(listing, server)
+    return bool(found) and int(found[RESULT]) >= PASSED
 
 
 def sessions(listing: str, backend: str, server: str) -> list[str]:
@@ -88,20 +91,16 @@ def sessions(listing: str, backend: str, server: str) -> list[str]:
     return [name for name, words in found if f"srv={server}" in words and backends & words]
 
 
+def rows(statistics: str, *backends: str) -> list[dict[str, str]]:
+    """The lines of `show stat` about the backends' servers, by the names of their columns."""
+    found = csv.DictReader(statistics.lstrip("# ").splitlines())
+    return [row for row in found if row["pxname"] in backends and row["svname"] not in ("FRONTEND", "BACKEND")]
+
+
 def running(statistics: str, backend: str, server: str) -> int:
     """Requests that run on the server or wait for it, by `show stat`, those past its checks too."""
-    rows = csv.DictReader(statistics.lstrip("# ").splitlines())
-    return sum(
-        int(row["scur"] or 0) + int(row["qcur"] or 0)
-        for row in rows
-        if row["svname"] == server and row["pxname"] in (backend, PAST_CHECKS)
-    )
-
-
-def rows(statistics: str, backend: str) -> list[dict[str, str]]:
-    """The lines of `show stat` about the backend's servers, by the names of their columns."""
-    found = csv.DictReader(statistics.lstrip("# ").splitlines())
-    return [row for row in found if row["pxname"] == backend and row["svname"] not in ("FRONTEND", "BACKEND")]
+    found = [row for row in rows(statistics, backend, PAST_CHECKS) if row["svname"] == server]
+    return sum(int(row["scur"] or 0) + int(row["qcur"] or 0) for row in found)
 
 
 def check(row: dict[str, str]) -> str:
