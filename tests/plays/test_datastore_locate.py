@@ -1,12 +1,12 @@
 """A new host that could not join the store is refused before any host is changed; the tasks run without a host."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from role_settings import ROOT
+
+from tests.plays.playing import play
 
 TASKS = """
 - name: Look at the hosts
@@ -61,14 +61,7 @@ def look(
         (directory / name / "redis.conf").write_text(f"bind 127.0.0.1 {address}\nrequirepass secret\n")
         for kind in () if name in lost else ("redis", "sentinel"):
             (state / f"{kind}.conf").touch()
-    done = subprocess.run(
-        ["ansible-playbook", "-i", directory / "hosts.json", directory / "play.yml", "-e", json.dumps(values)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    return play("-i", directory / "hosts.json", directory / "play.yml", "-e", json.dumps(values))
 
 
 def test_hosts_of_one_release_and_newer_ones_beside_older_are_taken(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 """What the playbook of the store does with hosts that do not answer; the role only notes where it ran."""
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 from role_settings import ROOT
+
+from tests.plays.playing import play
 
 NOTE = """
 - name: Note the host
@@ -39,15 +39,9 @@ def deploy(directory: Path, away: tuple[str, ...], hosts: tuple[str, ...] = ("on
         "- name: Deploy the proxies\n  hosts: litellm_proxy\n  gather_facts: false\n  max_fail_percentage: 0\n"
         "  tasks:" + NOTE.format(place=directory, part="proxy").replace("\n", "\n    ") + "\n"
     )
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "hosts.json", "-e", "ansible_become=false", "site.yml"],
-        cwd=directory,
-        env=os.environ | {"ANSIBLE_ROLES_PATH": str(directory / "roles"), "ANSIBLE_HOST_KEY_CHECKING": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    environment = {"ANSIBLE_ROLES_PATH": str(directory / "roles"), "ANSIBLE_HOST_KEY_CHECKING": "false"}
+    arguments = ("-i", "hosts.json", "-e", "ansible_become=false", "site.yml")
+    return play(*arguments, directory=directory, environment=environment)
 
 
 def ran(directory: Path) -> set[str]:

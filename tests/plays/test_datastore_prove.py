@@ -1,15 +1,14 @@
 """The last look at the store, against real Redis and Sentinels: who is gone is forgotten, who is left over is named."""
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from litellm_datastore_strangers import FilterModule
-from role_settings import ROOT
 from store_hosts import ADDRESSES, StoreHost, running_store, settings
 
+from tests.plays.playing import play
 from tests.pool.redis_cluster import wait_until
 
 TASKS = """
@@ -41,14 +40,7 @@ def prove(
         "litellm_datastore_hosts": [*inventory, *away],
         "__litellm_datastore_lib_dir": f"{directory}/{{{{ inventory_hostname }}}}/lib",
     }
-    done = subprocess.run(
-        ["ansible-playbook", "-i", directory / "hosts.json", directory / "play.yml", "-e", json.dumps(values)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    return play("-i", directory / "hosts.json", directory / "play.yml", "-e", json.dumps(values))
 
 
 def test_a_host_that_is_gone_is_forgotten_and_one_that_is_left_over_is_named(tmp_path: Path) -> None:

@@ -2,17 +2,17 @@
 
 import hashlib
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from threading import Thread
 
 import pytest
 import yaml
 from ansible.module_utils.litellm_gateway_haproxy import FORCED_DRAIN
 from role_settings import ROOT
-from test_gateway_rotation import NEW, Master
+from test_gateway_rotation import NEW, Master, running
+
+from tests.plays import playing
 
 LOCAL: dict[str, object] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 # refused at once
@@ -21,10 +21,8 @@ AWAY: dict[str, object] = {"ansible_connection": "ssh", "ansible_host": "127.0.0
 
 @pytest.fixture
 def master(tmp_path: Path) -> Iterator[Master]:
-    with Master(str(tmp_path / "master.sock")) as server:
-        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+    with running(tmp_path / "master.sock") as server:
         yield server
-        server.shutdown()
 
 
 def play(
@@ -57,12 +55,8 @@ def play(
         **(places or {}),
     }
     (directory / "known.yml").write_text(yaml.safe_dump(known))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "hosts.yml", "-e", "@known.yml", playbook],
-        cwd=directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-        env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": f"{directory}:{os.environ['PATH']}"},
-    )  # fmt: skip
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "PATH": f"{directory}:{os.environ['PATH']}"}
+    return playing.play("-i", "hosts.yml", "-e", "@known.yml", playbook, directory=directory, environment=environment)
 
 
 def test_a_host_leaves_rotation_and_returns(master: Master, tmp_path: Path) -> None:

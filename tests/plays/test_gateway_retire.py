@@ -1,13 +1,13 @@
 """A gateway that is removed waits for its answers, for as long as it may."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from role_settings import ROOT
+
+from tests.plays.playing import play
 
 # as systemd does with the last process
 ENDS = "#!/bin/sh\nrmdir {directory}/run\n"
@@ -34,10 +34,6 @@ def test_answers_get_their_time(tmp_path: Path, control: str, seconds: int, cut:
     tasks = [{"ansible.builtin.include_role": role}]
     (tmp_path / "known.yml").write_text(yaml.safe_dump(given))
     (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "localhost,", "-c", "local", "-e", "@known.yml", "play.yml"],
-        cwd=tmp_path, env=os.environ | {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}, stdin=subprocess.DEVNULL,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    said = " ".join(done.stdout.split())
-    assert (done.returncode, "answers ran for longer than" in said) == (0, cut), said + done.stderr
+    arguments = ("-i", "localhost,", "-c", "local", "-e", "@known.yml", "play.yml")
+    status, said = play(*arguments, directory=tmp_path, environment={"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")})
+    assert (status, "answers ran for longer than" in said) == (0, cut), said

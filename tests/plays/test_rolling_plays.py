@@ -1,14 +1,14 @@
 """What the playbooks do with several hosts, by roles that only say what they would do."""
 
-import os
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from role_settings import ROOT
+
+from tests.plays import playing
 
 LOCAL: dict[str, object] = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
 # refused at once
@@ -58,12 +58,7 @@ def checkout(tmp_path: Path) -> Path:
 def play(checkout: Path, playbook: str, groups: dict[str, dict[str, object]], *options: str) -> tuple[int, str]:
     """Run a playbook on the hosts of groups; how it ended, and what was said."""
     (checkout / "hosts.yml").write_text(yaml.safe_dump(groups))
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    done = subprocess.run(
-        ["ansible-playbook", "-i", "hosts.yml", playbook, "-e", "ansible_become=false", *options],
-        cwd=checkout, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return done.returncode, " ".join((done.stdout + done.stderr).split())
+    return playing.play("-i", "hosts.yml", playbook, "-e", "ansible_become=false", *options, directory=checkout)
 
 
 def test_a_host_that_vanishes_stops_those_after_its_batch_and_serial_comes_from_the_groups_variables(

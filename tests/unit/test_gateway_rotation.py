@@ -2,6 +2,7 @@
 
 import socketserver
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -65,12 +66,18 @@ class Handler(socketserver.StreamRequestHandler):
         self.wfile.write(self.server.answer(command).encode())
 
 
-@pytest.fixture
-def master(tmp_path: Path) -> Iterator[Master]:
-    with Master(str(tmp_path / "master.sock")) as server:
+@contextmanager
+def running(path: Path) -> Iterator[Master]:
+    with Master(str(path)) as server:
         Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
         yield server
         server.shutdown()
+
+
+@pytest.fixture
+def master(tmp_path: Path) -> Iterator[Master]:
+    with running(tmp_path / "master.sock") as server:
+        yield server
 
 
 class Ended(Exception):

@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -222,39 +222,46 @@ def _dates(name: str, chain: Sequence[x509.Certificate]) -> Iterator[str]:
             yield f"{name}{which} is valid only from {begins:%Y-%m-%d}: use it then, or set the controller's clock."
 
 
-def _server_names(settings: Settings) -> Iterator[str]:
-    name, names = "litellm_gateway_server_names", settings["litellm_gateway_server_names"]
-    if not _is_list(names):
-        yield f"{name} must be a list of host names; empty for any."
+def _listed(settings: Settings, name: str, fits: Callable[[object], object], of: str, use: str) -> Iterator[str]:
+    if not _is_list(settings[name]):
+        yield f"{name} must be a list of {of}."
         return
-    for index, one in enumerate(names):
-        if not isinstance(one, str) or not HOST_PATTERN.fullmatch(one):
-            yield f"{name}[{index}] is {one!r}: use a host name without port, such as glm.example.com or *.example.com."
+    for index, one in enumerate(settings[name]):
+        if not fits(one):
+            yield f"{name}[{index}] is {one!r}: use {use}."
+
+
+def _server_names(settings: Settings) -> Iterator[str]:
+    yield from _listed(
+        settings,
+        "litellm_gateway_server_names",
+        lambda one: isinstance(one, str) and HOST_PATTERN.fullmatch(one),
+        "host names; empty for any",
+        "a host name without port, such as glm.example.com or *.example.com",
+    )
 
 
 def _admin_networks(settings: Settings) -> Iterator[str]:
-    name, networks = "litellm_gateway_admin_networks", settings["litellm_gateway_admin_networks"]
-    if not _is_list(networks):
-        yield f"{name} must be a list of networks; empty for none."
-        return
-    for index, network in enumerate(networks):
-        if not _network(network):
-            yield f"{name}[{index}] is {network!r}: use an address or a network, such as 10.0.0.0/8."
+    yield from _listed(
+        settings,
+        "litellm_gateway_admin_networks",
+        _network,
+        "networks; empty for none",
+        "an address or a network, such as 10.0.0.0/8",
+    )
 
 
 def _trusted_gateways(settings: Settings) -> Iterator[str]:
     name, gateways = "litellm_gateway_trusted_gateways", settings["litellm_gateway_trusted_gateways"]
-    if not _is_list(gateways):
-        yield f"{name} must be a list of addresses; empty for none."
-        return
-    for index, gateway in enumerate(gateways):
-        network = _network(gateway)
-        if not network and not _host(gateway):
-            yield (
-                f"{name}[{index}] is {gateway!r}: use an address, a network or a host name (of a gateway: "
-                "litellm_gateway_address or ansible_host)."
-            )
-        elif network and network.prefixlen == 0:
+    yield from _listed(
+        settings,
+        name,
+        lambda one: _network(one) or _host(one),
+        "addresses; empty for none",
+        "an address, a network or a host name (of a gateway: litellm_gateway_address or ansible_host)",
+    )
+    for index, gateway in enumerate(gateways if _is_list(gateways) else ()):
+        if (network := _network(gateway)) and network.prefixlen == 0:
             yield f"{name}[{index}] is {gateway!r}, and everybody could claim any address: name the gateways alone."
 
 
