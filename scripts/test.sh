@@ -65,7 +65,9 @@ molecule() {
   [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && export TEST_HOST_CGROUP=${TEST_HOST_CGROUP:-rw}
   scripts/test-hosts.sh litellm || return
   mkdir -p .molecule
-  export PYTEST_ADDOPTS="--durations=15 --durations-min=5" CLUSTER_REQUESTS=${CLUSTER_REQUESTS:-500}
+  export PYTEST_ADDOPTS="--durations=15 --durations-min=5"
+  # a scenario run by itself makes 2,000 in each case
+  export CLUSTER_REQUESTS=${CLUSTER_REQUESTS:-500} HANDOVER_REQUESTS=${HANDOVER_REQUESTS:-600}
   # Two lanes side by side: hosts wait for networks and for each other much of the time.
   # Beside the cluster, which takes the time that checks and fail-overs need, only what puts no load on its hosts
   beside "lane default handover" "lane compose clients" && beside "lane cluster" "lane process bad_input"

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,11 +37,13 @@ DEPLOYED: dict[str, Any] = yaml.safe_load((SCENARIO / "vars" / "settings.yml").r
 LATER_VALUES: dict[str, list[str]] = yaml.safe_load((SCENARIO / "vars" / "values.yml").read_text())["handover_values"]
 SLOTS = int(DEPLOYED["granted_slots"])
 
-LEAST = 2000
+LEAST = int(os.environ.get("HANDOVER_REQUESTS", "2000"))
 """Requests of a case."""
-BEFORE = 150
+RATE = LEAST / 40
+"""Requests a second, as a case takes some 40 s; 2,000 are about as many as two cores answer."""
+BEFORE = LEAST * 3 // 40
 """Requests before the change of a case begins."""
-AFTER = 200
+AFTER = LEAST // 10
 """Requests after it."""
 
 UPSTREAM = f"http://zai-simulator:{SIMULATOR_PORT}"
@@ -240,7 +243,7 @@ class ContainerSite(Site):
 @contextmanager
 def under_load(site: Site, mix: Mix | None = None) -> Iterator[Load]:
     """A load that has warmed up before the context begins."""
-    with Load(site.target, mix) as load:
+    with Load(site.target, mix or Mix(rate=RATE)) as load:
         load.wait_for(BEFORE)
         yield load
 

@@ -89,7 +89,7 @@ def test_a_role_used_alone_says_the_same(serving: Proxy) -> None:
     ],
 )
 def test_warning(serving: Proxy, settings: dict[str, Any], told: str) -> None:
-    done = play("site.yml", settings, "--check")
+    done = play("playbooks/validate.yml", settings)
     assert done.returncode == 0, done.stdout
     said = " ".join(done.stdout.split())
     assert "WARNING: litellm_proxy_zai_keys: " in said
@@ -97,6 +97,6 @@ def test_warning(serving: Proxy, settings: dict[str, Any], told: str) -> None:
 
 
 def test_warning_is_silenced_by_acknowledging(serving: Proxy) -> None:
-    done = play("site.yml", {**keys(plan="coding"), "litellm_proxy_coding_plan_acknowledged": True}, "--check")
+    done = play("playbooks/validate.yml", {**keys(plan="coding"), "litellm_proxy_coding_plan_acknowledged": True})
     assert done.returncode == 0, done.stdout
     assert "WARNING" not in done.stdout

@@ -13,7 +13,19 @@ from typing import Any
 
 import pytest
 import yaml
-from handover_support import ADMIN_SOCKET, LATER_VALUES, SLOTS, Site, ended, keys, told, under_load, wait_while_running
+from handover_support import (
+    ADMIN_SOCKET,
+    LATER_VALUES,
+    LEAST,
+    RATE,
+    SLOTS,
+    Site,
+    ended,
+    keys,
+    told,
+    under_load,
+    wait_while_running,
+)
 from host_support import KEY_VALUES, PORT, REPOSITORY, SECRETS, address_of, simulator_control, wait_until
 
 from tests.certificates import self_signed
@@ -83,7 +95,7 @@ def test_add_a_key(site: Site) -> None:
 def test_remove_a_key_that_is_streaming(site: Site, upstream: ControlClient) -> None:
     # its streams take 30 s, so that some are under way at any moment
     upstream.set_account("account-d", token_interval=0.3)
-    with under_load(site, Mix(short=16, long=12)) as load:
+    with under_load(site, Mix(short=16, long=12, rate=RATE)) as load:
         done = site.play("playbooks/rotate_keys.yml", litellm_proxy_zai_keys=keys())
         changed = time.time()
         report = ended(load, "remove a key that is streaming, by rotate_keys.yml")
@@ -102,7 +114,8 @@ def test_remove_a_key_that_is_streaming(site: Site, upstream: ControlClient) -> 
 def test_rotate_all_keys(site: Site, upstream: ControlClient) -> None:
     old = [*KEY_VALUES.values(), ADDED]
     new = list(SECOND.values())
-    with under_load(site) as load:
+    # as many as are answered, so that every slot is in use
+    with under_load(site, Mix()) as load:
         done = site.play(litellm_proxy_zai_keys=keys(**SECOND))
         before = upstream.stats()["keys"]
         report = ended(load, "rotate all keys, by site.yml")
@@ -193,7 +206,7 @@ def test_what_cannot_serve_changes_nothing(site: Site, title: str, change: dict[
     before, generations = site.serving(), site.generations()
     with under_load(site) as load:
         done = site.play(**change)
-        report = ended(load, title, least=600)
+        report = ended(load, title, least=min(600, LEAST))
     assert_refused(done, *texts)
     assert report.failures == []
     assert site.serving() == before, "the same process serves"
@@ -205,7 +218,7 @@ def test_kill_the_old_instance_while_it_drains(site: Site) -> None:
     leaving = site.slot()
     old = site.pid(leaving)
     # streams of 20 s, so that there is something to drain
-    with under_load(site, Mix(long_words=201)) as load:
+    with under_load(site, Mix(long_words=201, rate=RATE)) as load:
         with site.playing(litellm_proxy_routing_strategy="weighted") as playing:
             wait_while_running(playing, lambda: site.slot() != leaving and site.servers()[leaving][0] == "DRAIN")
             killed = time.time()
