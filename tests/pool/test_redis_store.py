@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from redis import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from glm_pool.access import Access, Visit
@@ -944,12 +945,13 @@ def test_closed_connections_do_not_fail_a_claim(server: Server) -> None:
 # Connecting
 
 
+async def closed(**_: Any) -> None:
+    raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
+
+
 def test_a_connection_that_closed_under_a_command_means_that_the_store_is_away(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def closed(**_: Any) -> None:
-        raise RuntimeError("unable to perform operation on <TCPTransport closed=True>; the handler is closed")
-
     async def test() -> None:
         async with store(server) as one:
             with monkeypatch.context() as patched:
@@ -959,6 +961,31 @@ def test_a_connection_that_closed_under_a_command_means_that_the_store_is_away(
             await until_granted(one, claim("2"))
 
     run(test)
+
+
+def test_a_subscription_that_closed_under_a_write_is_made_again(
+    server: Server, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        ears = Ears()
+        async with store(server, ears), store(server) as two:
+            asked: list[str] = []
+
+            async def once(*_: Any, **__: Any) -> None:
+                asked.append("ping")
+                patched.undo()
+                await closed()
+
+            with monkeypatch.context() as patched:
+                patched.setattr(PubSub, "ping", once)
+                await until(lambda: bool(asked))
+            with server.client() as client:
+                await until(lambda: client.pubsub_numsub("litellm-pool:events") == [("litellm-pool:events", 2)])
+            await two.write_health("key", {"until": 5})
+            await until(lambda: ears.healths == [("key", {"until": 5})])
+
+    run(test)
+    assert "Traceback" not in caplog.text
 
 
 def test_password_is_used(tmp_path: Path) -> None:

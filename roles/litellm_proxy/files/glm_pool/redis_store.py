@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from glm_pool import redis_scripts
@@ -448,26 +449,30 @@ class RedisStore:
         """Listen to the channel until the connection is lost."""
         pubsub = self._redis.pubsub()
         try:
-            await asyncio.wait_for(pubsub.subscribe(f"{self._prefix}events"), self._timeout)
-            silent = 0
-            while silent < 3:  # a server that vanished never closes the connection
-                message = await pubsub.get_message(timeout=self._timeout)
-                if message is None:
-                    silent += 1
-                    await asyncio.wait_for(pubsub.ping(), self._timeout)
-                    continue
-                silent = 0
-                if message["type"] == "subscribe":
-                    self._health_missed = True
-                    self._subscribed.set()
-                    self._wake.set()
-                elif message["type"] == "message":
-                    self._on_event(json.loads(message["data"]))
+            with closed_under_write(ConnectionResetError):
+                await self._listen(pubsub)
         except (RedisError, OSError, asyncio.TimeoutError):
             pass  # the heartbeat says that the store is away
         finally:
             await pubsub.aclose()  # type: ignore[no-untyped-call]
         await asyncio.sleep(self._pause)
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        await asyncio.wait_for(pubsub.subscribe(f"{self._prefix}events"), self._timeout)
+        silent = 0
+        while silent < 3:  # a server that vanished never closes the connection
+            message = await pubsub.get_message(timeout=self._timeout)
+            if message is None:
+                silent += 1
+                await asyncio.wait_for(pubsub.ping(), self._timeout)
+                continue
+            silent = 0
+            if message["type"] == "subscribe":
+                self._health_missed = True
+                self._subscribed.set()
+                self._wake.set()
+            elif message["type"] == "message":
+                self._on_event(json.loads(message["data"]))
 
     def _on_event(self, event: dict[str, Any]) -> None:
         ours = event["by"] == self._process
@@ -563,13 +568,10 @@ class RedisStore:
         asking = asyncio.ensure_future(command)
         try:
             if await self._answered(asking):
-                return asking.result()
+                with closed_under_write(ConnectionResetError):
+                    return asking.result()
         except (RedisError, OSError) as error:
             raise self._went_away(f"{type(error).__name__}: {error}") from None
-        except RuntimeError as error:
-            if not closed_under_write(error):
-                raise
-            raise self._went_away(str(error)) from None
         finally:
             if not asking.done():
                 asking.cancel()

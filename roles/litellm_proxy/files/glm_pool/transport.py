@@ -147,12 +147,8 @@ class PoolTransport(httpx.AsyncBaseTransport):
         return httpx.Response(status, headers=error.headers(), content=error.body(target.api))
 
     async def _send(self, request: httpx.Request) -> httpx.Response:
-        try:
+        with closed_under_write(httpx.WriteError):
             return await self._upstream.handle_async_request(request)
-        except RuntimeError as error:
-            if closed_under_write(error):
-                raise httpx.WriteError(str(error)) from error
-            raise
 
     async def _try(
         self, pool: KeyPool, lease: Lease, request: httpx.Request, body: bytes, target: Target, state: RequestState
