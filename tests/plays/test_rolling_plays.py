@@ -20,7 +20,10 @@ VANISHES: dict[str, object] = {
     "vars": {**AWAY, "ansible_connection": "{{ 'ssh' if vanishes | default(false) else 'local' }}"},
 }
 FACTS: dict[str, dict[str, object]] = {
-    "serving": {"litellm_proxy_serving": {"current": "{{ serves }}", "previous": ""}},
+    "serving": {
+        "litellm_proxy_serving": {"current": "{{ serves }}", "previous": ""},
+        "litellm_proxy_generations": "{{ has | default(['0ld', 'new']) }}",
+    },
     "members/find": {"litellm_gateway_hosts_running": "{{ litellm_gateway_hosts }}"},
 }
 TASKS = {
@@ -139,3 +142,41 @@ def test_a_store_of_which_two_would_remain_stays(checkout: Path, options: tuple[
     assert code == 0, said
     assert ("Redis stays on c: of 3 hosts in litellm_redis 2 would remain" in said) is stays
     assert ("litellm_datastore main on" in said) is not stays
+
+
+def test_the_last_redis_stays_where_proxies_stay_that_share_it(checkout: Path) -> None:
+    groups: dict[str, dict[str, object]] = {
+        "litellm_gateway": {"hosts": {"gw": LOCAL}}, "litellm_redis": {"hosts": {"gw": LOCAL}},
+        "litellm_proxy": {"hosts": dict.fromkeys("ab", LOCAL)},
+    }  # fmt: skip
+    confirmed = ("-e", "litellm_proxy_remove_confirmed=true")
+    code, said = play(checkout, "playbooks/remove.yml", groups, *confirmed, "--limit", "gw")
+    assert code == 0, said
+    assert "Redis stays on gw: a, b would each have every limit for itself." in said
+    assert "litellm_datastore main on" not in said
+    code, said = play(checkout, "playbooks/remove.yml", groups, *confirmed)
+    assert (code, "litellm_datastore main on gw." in said) == (0, True), said
+
+
+def test_a_host_of_several_is_removed_by_the_playbook_for_it_alone(checkout: Path) -> None:
+    groups: dict[str, dict[str, object]] = {
+        "litellm_gateway": {"hosts": {"gw": LOCAL}},
+        "litellm_proxy": {"hosts": {"a": LOCAL, "b": LOCAL | {"litellm_proxy_state": "absent"}}},
+    }  # fmt: skip
+    for playbook in ("site.yml", "playbooks/proxy.yml"):
+        code, said = play(checkout, playbook, groups)
+        assert (code, " main on " in said) == (2, False), said
+        assert "litellm_proxy_state of b is absent, and gw would go on sending it requests" in said
+
+
+@pytest.mark.parametrize("named", ["old", "new"])
+def test_nobody_goes_back_to_a_generation_that_one_lacks(checkout: Path, named: str) -> None:
+    hosts = {"a": LOCAL | {"serves": "new"}, "b": LOCAL | {"serves": "new", "has": ["new"]}}
+    option = ("-e", f"litellm_proxy_generation={named}")
+    code, said = play(checkout, "playbooks/rollback.yml", {"litellm_proxy": {"hosts": hosts}}, *option)
+    refused = (
+        "litellm_proxy_generation is old, and not every host has that; nothing was changed: - a: 0ld, new - b: new"
+    )
+    assert ((code != 0), refused in said, "litellm_proxy rollback on" in said) == (
+        (True, True, False) if named == "old" else (False, False, True)
+    ), said
