@@ -90,7 +90,7 @@ def test_a_roll_that_fails_or_is_killed_is_continued(cluster: Cluster) -> None:
     assert changed(continued) <= set(PROXIES), "what is done is left as it is"
     assert {name: cluster.queue_timeout(name) for name in PROXIES} == dict.fromkeys(PROXIES, 50)
     assert report.failures == []
-    current = "basename $(readlink /etc/litellm-proxy/current)"
+    current = "basename $(readlink -f /etc/litellm-proxy/current)"
     names = {cluster.proxy(name).host.check_output(current) for name in (FIRST, SECOND)}
     assert len(names) == 1, "one generation has one name on all hosts with the same settings, for a rollback of all"
     assert_each_asked_once(cluster, report)
