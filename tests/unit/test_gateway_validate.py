@@ -157,6 +157,7 @@ FAULTS = [
     case("long password", "virtual_password must", "8 letters", shared(virtual_password="n7Gq2xWd9")),
     case("placeholder as password", "virtual_password must", "8 letters", shared(virtual_password="CHANGE-ME")),
     case("one interface", "host is '10.0.0.1'", "use 0.0.0.0", shared(host="10.0.0.1")),
+    case("a gateway's own", "virtual_address is '10.0.0.2'", "no host has", shared(virtual_address="10.0.0.2/24")),
     case("no gateway", "virtual_peers must", "at least", shared(virtual_peers=[])),
     case("one gateway twice", "virtual_peers must", "each once", shared(virtual_peers=["10.0.0.1"] * 2)),
     case("gateway by name", "virtual_peers[1] is", "IPv4", shared(virtual_peers=["10.0.0.1", "gw-2"])),

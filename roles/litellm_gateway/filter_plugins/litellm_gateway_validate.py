@@ -310,6 +310,8 @@ def _virtual_peers(settings: Settings) -> Iterator[str]:
     for index, peer in enumerate(peers):
         if not _ipv4(peer):
             yield f"{name}[{index}] is {peer!r}: use IPv4 addresses; litellm_gateway_address of a gateway is its own."
+    if (shared := str(settings["litellm_gateway_virtual_address"]).partition("/")[0]) in peers:
+        yield f"litellm_gateway_virtual_address is {shared!r}, a gateway's own: use one that no host has."
     if own not in peers:
         yield f"litellm_gateway_address is {own!r}, which {name} lacks: use one address of each gateway in both."
 
