@@ -501,6 +501,32 @@ def test_a_process_that_starts_while_the_store_is_away_keeps_to_its_part(server:
     run(test)
 
 
+def test_workers_that_start_while_the_store_is_away_share_what_their_host_has(server: Server, tmp_path: Path) -> None:
+    async def test() -> None:
+        def worker() -> RedisStore:
+            return RedisStore(server.url, lease_seconds=0.9, host="two", place_file=tmp_path / "place.json")
+
+        async with store(server, lease_seconds=0.9, host="one") as other:
+            before = [worker(), worker()]
+            for process in before:
+                await process.start(Ears())
+            await until(lambda: [process.members for process in (other, *before)] == [3, 3, 3])
+            await until(lambda: {process.rank for process in (other, *before)} == {0, 1, 2})
+            ranks = {process.rank for process in before}
+            for process in before:
+                await die(process)
+                process._place_file.release()  # type: ignore[union-attr]
+        server.kill()
+        after = [worker(), worker()]
+        assert {process.rank for process in after} == ranks
+        parts = [SharedLimits(process, 2).slots("a|m", 3) for process in after]
+        assert parts == [1, 1]
+        for process in after:
+            await process.stop()
+
+    run(test)
+
+
 def test_leases_of_a_host_that_vanished_last_until_it_is_back(server: Server) -> None:
     """It may be cut off and go on with long answers."""
 

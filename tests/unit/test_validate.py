@@ -10,7 +10,6 @@ from litellm_proxy_validate import (
     POOL_FIELDS,
     POOL_STRATEGIES,
     faults,
-    serial_faults,
     warnings,
 )
 from role_settings import ENDPOINTS, KEY_A, KEY_B, KEY_C, MASTER_KEY, SHIPPED, STATE_FILE, key, pool, settings
@@ -562,14 +561,3 @@ def test_addresses_to_listen_on(host: str) -> None:
 def test_an_account_left_out_is_the_name() -> None:
     (warning,) = warnings(settings(zai_keys=[key("team-a", KEY_A), key("team-b", KEY_B, account="team-a")]))
     assert "team-a, team-b are active keys of one account" in warning
-
-
-@pytest.mark.parametrize("serial", [1, 3, "2", "100%", "25%", [1, "50%"], [1, 2, "100%"]])
-def test_batches_of_hosts(serial: object) -> None:
-    assert serial_faults(serial) == []
-
-
-@pytest.mark.parametrize("serial", [0, -1, "0%", "", "all", "1,2", '[1,"50%"]', "50 %", [], [1, 0], [[1]], None, 1.5])
-def test_what_ansible_would_take_for_all_hosts_or_stumble_over_is_refused(serial: object) -> None:
-    (fault,) = serial_faults(serial)
-    assert fault.startswith(f"litellm_proxy_serial is {serial!r}: use a number of hosts")

@@ -190,6 +190,8 @@ class RedisStore:
             with suppress(StoreAway):
                 await self._call(lambda: self._leave(args=[self._prefix, self._process, *waiting]))
         self.connected = False
+        if self._place_file:
+            self._place_file.release()
         await close(self._redis.connection_pool)
 
     async def take(self, claim: Claim) -> Refused | None:
@@ -389,9 +391,11 @@ class RedisStore:
         self._epoch, self._server = reply["epoch"], server
         self._names = {*reply["members"], *reply["vanished"]}
         self._learn_who_vanished(reply["vanished"])
-        self.members, self.rank = len(self._names), sorted(self._names).index(self._process)
+        names = sorted(self._names)
+        self.members, self.rank = len(names), names.index(self._process)
         if self._place_file:
-            self._place_file.save(self.members, self.rank)
+            here = self._process.partition(".")[0] + "."
+            self._place_file.save(self.members, [rank for rank, name in enumerate(names) if name.startswith(here)])
         for meter in {*self._counts, *reply["counts"]} - self._heard:
             self._learn(meter, reply["counts"].get(meter, {}))
         self._came_back()
