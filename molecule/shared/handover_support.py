@@ -45,6 +45,8 @@ BEFORE = LEAST * 3 // 40
 """Requests before the change of a case begins."""
 AFTER = LEAST // 10
 """Requests after it."""
+TURNS = 300
+"""Requests in which every key has its turn, though streams of 10 s may hold all slots of one meanwhile."""
 
 UPSTREAM = f"http://zai-simulator:{SIMULATOR_PORT}"
 ADMIN_SOCKET = "/run/litellm-gateway/admin.sock"
@@ -248,9 +250,9 @@ def under_load(site: Site, mix: Mix | None = None) -> Iterator[Load]:
         yield load
 
 
-def ended(load: Load, title: str, least: int = LEAST) -> Report:
+def ended(load: Load, title: str, least: int = LEAST, more: int = AFTER) -> Report:
     """Go on until a case has its requests, some of them after the change; print and return what they saw."""
-    report = load.stop(least=least, more=AFTER)
+    report = load.stop(least=least, more=more)
     print(f"\n== {title}\n{report}", flush=True)
     assert report.requests >= least
     return report

@@ -19,6 +19,7 @@ from handover_support import (
     LEAST,
     RATE,
     SLOTS,
+    TURNS,
     Site,
     ended,
     keys,
@@ -85,7 +86,7 @@ def test_add_a_key(site: Site) -> None:
     with under_load(site) as load:
         done = site.play("playbooks/rotate_keys.yml", litellm_proxy_zai_keys=keys(d=ADDED))
         changed = time.time()
-        report = ended(load, "add a key, by rotate_keys.yml")
+        report = ended(load, "add a key, by rotate_keys.yml", more=TURNS)
     assert_done(done)
     assert report.failures == []
     assert set(report.answered_by(since=changed)) == {*KEY_VALUES, "key-d"}
@@ -98,7 +99,7 @@ def test_remove_a_key_that_is_streaming(site: Site, upstream: ControlClient) -> 
     with under_load(site, Mix(short=16, long=12, rate=RATE)) as load:
         done = site.play("playbooks/rotate_keys.yml", litellm_proxy_zai_keys=keys())
         changed = time.time()
-        report = ended(load, "remove a key that is streaming, by rotate_keys.yml")
+        report = ended(load, "remove a key that is streaming, by rotate_keys.yml", more=TURNS)
     assert_done(done)
     assert report.failures == []
     flipped = site.flipped()
