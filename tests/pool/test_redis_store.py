@@ -428,25 +428,6 @@ def test_a_host_that_is_back_frees_what_was_set_aside(server: Server) -> None:
     run(test)
 
 
-def test_a_worker_of_a_host_that_is_back_has_its_part_until_it_can_have_come_back_itself(server: Server) -> None:
-    async def test() -> None:
-        async with store(server, lease_seconds=0.9, host="here") as one:
-            workers = [RedisStore(server.url, lease_seconds=0.9, host="vanishing") for _ in range(2)]
-            for worker in workers:
-                await worker.start(Ears())
-            await until(lambda: [process.members for process in (one, *workers)] == [3, 3, 3])
-            await asyncio.gather(*map(die, workers))
-            with server.client() as client:
-                await until(lambda: client.hlen("litellm-pool:vanished") == 2 and one.aside("a|m", 6) == 4)
-                async with store(server, lease_seconds=0.9, host="vanishing") as back:
-                    await until(lambda: time.time() * 1000 - client.zscore("litellm-pool:members", back._process) < 200)
-                    taken = [await reason(one.take(claim(str(n), slots=6))) for n in range(3)]
-                    assert taken == [None, None, "slots"]
-                    await until_granted(one, claim("later", slots=6))
-
-    run(test)
-
-
 def test_what_was_set_aside_is_free_after_five_minutes(server: Server) -> None:
     async def test() -> None:
         ears = Ears()

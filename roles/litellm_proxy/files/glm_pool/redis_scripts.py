@@ -29,13 +29,13 @@ end
 
 local function host(name) return string.match(name, '^[^.]+') end
 
--- the processes of hosts that are heard of no more, with members and rank at that time: those of `vanished`, and
+-- the processes of other hosts that are heard of no more, with members and rank at that time: those of `vanished`, and
 -- those that may have gone on by themselves since a moment
 local function vanished_since(moment)
   local found, all = {}, redis.call('HGETALL', prefix .. 'vanished')
   local own = host(process)
   for i = 1, #all, 2 do
-    if all[i] ~= process then found[all[i]] = all[i + 1] end
+    if host(all[i]) ~= own then found[all[i]] = all[i + 1] end
   end
   local silent = redis.call('ZRANGEBYSCORE', prefix .. 'members', '-inf', moment)
   if #silent == 0 then return found end
@@ -203,7 +203,7 @@ local back = before and now - before >= tonumber(silent)
 -- who does not know yet whether it is heard goes on by itself, and counts as silent until it says so again
 redis.call('ZADD', prefix .. 'members', away == '' and now or now - silent, process)
 local vanished = vanished_since(now - silent)
-local heard, near, hosts = {}, {}, {}
+local heard, hosts = {}, {}
 local members = redis.call('ZRANGE', prefix .. 'members', 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
   local name, moment = members[i], tonumber(members[i + 1])
@@ -216,21 +216,16 @@ for i = 1, #members, 2 do
       keep_leases(name, now + ASIDE)
     end
   end
-  if moment > now - silent then near[name], hosts[host(name)] = true, true end
+  if moment > now - silent then hosts[host(name)] = true end
 end
--- a host that is heard of has no other processes than those that say so themselves, each in its own time
+-- a host that is heard of has no other processes than those that say so themselves
 local said = redis.call('HGETALL', prefix .. 'vanished')
 for i = 1, #said, 2 do
-  local name, since = said[i], tonumber(string.match(said[i + 1], '%d+$'))
-  local soon = now - ASIDE + alive
-  if near[name] or since <= now - ASIDE then
-    redis.call('HDEL', prefix .. 'vanished', name)
-    keep_leases(name, nil)
-    vanished[name] = nil
+  if hosts[host(said[i])] or tonumber(string.match(said[i + 1], '%d+$')) <= now - ASIDE then
+    redis.call('HDEL', prefix .. 'vanished', said[i])
+    keep_leases(said[i], nil)
+    vanished[said[i]] = nil
     back = true
-  elseif hosts[host(name)] and since > soon then
-    local text = string.gsub(said[i + 1], '%d+$', string.format('%d', soon))
-    redis.call('HSET', prefix .. 'vanished', name, text)
   end
 end
 for _, item in ipairs(state.leases) do
