@@ -271,7 +271,7 @@ def test_slots_of_a_dead_process_come_free(server: Server) -> None:
             assert await reason(two.take(claim("2", slots=1))) == "slots"
             await until(lambda: ears.rooms == ["a|m"])
             assert two.elsewhere("a|m") == 0
-            assert await two.take(claim("2", slots=1, probe="key")) is None
+            await until_granted(two, claim("2", slots=1, probe="key"))
             await until(lambda: two.members == 1)
 
     run(test)
@@ -428,6 +428,43 @@ def test_a_host_that_is_back_frees_what_was_set_aside(server: Server) -> None:
     run(test)
 
 
+def test_a_worker_of_a_host_that_is_back_has_its_part_until_it_can_have_come_back_itself(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=0.9, host="here") as one:
+            workers = [RedisStore(server.url, lease_seconds=0.9, host="vanishing") for _ in range(2)]
+            for worker in workers:
+                await worker.start(Ears())
+            await until(lambda: [process.members for process in (one, *workers)] == [3, 3, 3])
+            await asyncio.gather(*map(die, workers))
+            with server.client() as client:
+                await until(lambda: client.hlen("litellm-pool:vanished") == 2 and one.aside("a|m", 6) == 4)
+                async with store(server, lease_seconds=0.9, host="vanishing") as back:
+                    await until(lambda: time.time() * 1000 - client.zscore("litellm-pool:members", back._process) < 200)
+                    taken = [await reason(one.take(claim(str(n), slots=6))) for n in range(3)]
+                    assert taken == [None, None, "slots"]
+                    await until_granted(one, claim("later", slots=6))
+
+    run(test)
+
+
+def test_a_silent_worker_of_a_host_that_is_heard_of_has_its_part_until_it_is_taken_for_dead(server: Server) -> None:
+    async def test() -> None:
+        async with (
+            store(server, lease_seconds=0.9, host="here") as one,
+            store(server, lease_seconds=0.9, host="elsewhere") as near,
+        ):
+            silent = RedisStore(server.url, lease_seconds=0.9, host="elsewhere")
+            await silent.start(Ears())
+            await until(lambda: [process.members for process in (one, near, silent)] == [3, 3, 3])
+            await die(silent)
+            await until(lambda: (one.aside("a|m", 6), near.aside("a|m", 6)) == (2, 2))
+            taken = [await reason(process.take(claim(str(n), slots=3))) for n, process in enumerate((one, near, one))]
+            assert taken == [None, None, "slots"]
+            await until_granted(one, claim("later", slots=3))
+
+    run(test)
+
+
 def test_what_was_set_aside_is_free_after_five_minutes(server: Server) -> None:
     async def test() -> None:
         ears = Ears()
@@ -495,7 +532,8 @@ def test_a_process_that_starts_while_the_store_is_away_keeps_to_its_part(server:
         again = RedisStore(server.url, lease_seconds=0.9, host="three", place_file=place)
         await again.start(Ears())
         assert (again.connected, again.members, again.rank) == (False, 3, rank)
-        assert SharedLimits(again, 1).slots("a|m", 9) == 3
+        limits = SharedLimits(again, 1)
+        await until(lambda: limits.slots("a|m", 9) == 3)
         await again.stop()
 
     run(test)

@@ -29,26 +29,24 @@ end
 
 local function host(name) return string.match(name, '^[^.]+') end
 
--- the processes of other hosts that are heard of no more, with members and rank at that time: those of `vanished`, and
--- those that may have gone on by themselves since a moment
+-- the other processes that are heard of no more, with members and rank at that time: those of `vanished`, and those that
+-- may have gone on by themselves since a moment
 local function vanished_since(moment)
   local found, all = {}, redis.call('HGETALL', prefix .. 'vanished')
-  local own = host(process)
   for i = 1, #all, 2 do
-    if host(all[i]) ~= own then found[all[i]] = all[i + 1] end
+    if all[i] ~= process then found[all[i]] = all[i + 1] end
   end
   local silent = redis.call('ZRANGEBYSCORE', prefix .. 'members', '-inf', moment)
   if #silent == 0 then return found end
-  local names, hosts = redis.call('ZRANGE', prefix .. 'members', 0, -1), {[own] = true}
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'members', '(' .. moment, '+inf')) do
-    hosts[host(name)] = true
+  local names = redis.call('ZRANGE', prefix .. 'members', 0, -1)
+  for name in pairs(found) do
+    if not redis.call('ZSCORE', prefix .. 'members', name) then table.insert(names, name) end
   end
-  for name in pairs(found) do table.insert(names, name) end
   table.sort(names)
   local ranks = {}
   for rank, name in ipairs(names) do ranks[name] = rank - 1 end
   for _, name in ipairs(silent) do
-    if not hosts[host(name)] then found[name] = #names .. ' ' .. ranks[name] .. ' ' .. now end
+    if name ~= process then found[name] = found[name] or #names .. ' ' .. ranks[name] .. ' ' .. now end
   end
   return found
 end
@@ -203,29 +201,38 @@ local back = before and now - before >= tonumber(silent)
 -- who does not know yet whether it is heard goes on by itself, and counts as silent until it says so again
 redis.call('ZADD', prefix .. 'members', away == '' and now or now - silent, process)
 local vanished = vanished_since(now - silent)
-local heard, hosts = {}, {}
-local members = redis.call('ZRANGE', prefix .. 'members', 0, -1, 'WITHSCORES')
+local near, hosts = {}, {}
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'members', '(' .. (now - silent), '+inf')) do
+  near[name], hosts[host(name)] = true, true
+end
+-- of a host that is heard of a silent process is dead, once it had the time to come back as the others did
+local heard, members = {}, redis.call('ZRANGE', prefix .. 'members', 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
   local name, moment = members[i], tonumber(members[i + 1])
-  if moment > now - alive then
+  if moment > now - (hosts[host(name)] and 2 or 1) * alive then
     heard[name] = moment
   else
     redis.call('ZREM', prefix .. 'members', name)
-    if vanished[name] then
+    if hosts[host(name)] then
+      vanished[name] = nil
+    elseif vanished[name] then
       redis.call('HSET', prefix .. 'vanished', name, vanished[name])
       keep_leases(name, now + ASIDE)
     end
   end
-  if moment > now - silent then hosts[host(name)] = true end
 end
--- a host that is heard of has no other processes than those that say so themselves
 local said = redis.call('HGETALL', prefix .. 'vanished')
 for i = 1, #said, 2 do
-  if hosts[host(said[i])] or tonumber(string.match(said[i + 1], '%d+$')) <= now - ASIDE then
-    redis.call('HDEL', prefix .. 'vanished', said[i])
-    keep_leases(said[i], nil)
-    vanished[said[i]] = nil
+  local name, since = said[i], tonumber(string.match(said[i + 1], '%d+$'))
+  local soon = now - ASIDE + alive
+  if near[name] or since <= now - ASIDE then
+    redis.call('HDEL', prefix .. 'vanished', name)
+    keep_leases(name, nil)
+    vanished[name] = nil
     back = true
+  elseif hosts[host(name)] and since > soon then
+    local text = string.gsub(said[i + 1], '%d+$', string.format('%d', soon))
+    redis.call('HSET', prefix .. 'vanished', name, text)
   end
 end
 for _, item in ipairs(state.leases) do

@@ -91,8 +91,8 @@ class RedisStore:
         prefix: what all keys in Redis begin with.
         lease_seconds: how long the slots of a process that died stay taken.
         timeout: seconds after which an unanswered command means that the store is away.
-        host: name of the host, by default its own: where one process of a host is heard of, all others that are not
-            are taken to be dead.
+        host: name of the host, by default its own: where one process of a host is heard of, others that stay silent
+            for six heartbeats are taken to be dead.
         place_file: keeps the number of processes and the place among them, for a start while the store is away.
 
     Raises:
@@ -166,7 +166,7 @@ class RedisStore:
         """Connect, announce this process, begin to hear; does not raise when the store is away."""
         self._listener = listener
         with suppress(StoreAway):
-            await self._heartbeat()
+            await self._heartbeat(idle=True)
         self._tasks = [asyncio.create_task(self._forever(step)) for step in (self._next_heartbeat, self._hear)]
         if self.connected:
             with suppress(asyncio.TimeoutError):
@@ -353,14 +353,18 @@ class RedisStore:
         self._wake.clear()
         await self._heartbeat()
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, *, idle: bool = False) -> None:
         """Renew what this process holds, learn what the others hold, and come back when the store does.
+
+        Args:
+            idle: nobody could use anything yet.
 
         Raises:
             StoreAway: the store does not answer, or is not to be relied on yet.
         """
         if not self.connected:  # connections to a server that has gone would each have to fail first
             await self._send(self._redis.connection_pool.disconnect(inuse_connections=False))
+        agrees = self.connected or idle  # or it may have gone on by itself
         sent = dict(self._held)
         self._heard.clear()
         state = {
@@ -373,10 +377,10 @@ class RedisStore:
             round(self._lease_seconds * 1000),
             round(self._pause * SILENT * 1000),
             round(self._pause * 3000),
-            "" if self.connected else "1",
+            "" if agrees else "1",
             json.dumps(state),
         ]
-        if self.connected:
+        if agrees:
             self.quiet_until = time.monotonic() + SILENT * self._pause + QUIET_MARGIN
         reply = json.loads(await self._send(self._beat(args=arguments)))
         # what was given back in the meantime may have been renewed after that
