@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
+from glm_pool.redis_connections import close, connection_pool
 from glm_pool.redis_store import RedisStore
 from glm_pool.shared import Claim, Refused, StoreAway
 from tests.pool.redis_cluster import NAME, PASSWORD, PATIENCE, Cluster, running_cluster, wait_until
@@ -127,5 +129,21 @@ def test_sentinels_that_are_away_do_not_matter_while_one_answers(cluster: Cluste
         async with store(cluster) as one:
             assert one.connected
             assert await one.take(claim("1", slots=1)) is None
+
+    run(test)
+
+
+def test_a_sentinel_that_was_away_is_asked_again(cluster: Cluster) -> None:
+    async def test() -> None:
+        first, *others = cluster.sentinels
+        first.kill()
+        pool = connection_pool(cluster.url, most=8, timeout=1.0, patience=10.0)
+        await asyncio.gather(*(Redis.from_pool(pool).ping() for _ in range(8)))
+        await in_thread(first.start)
+        for sentinel in others:
+            sentinel.kill()
+        await pool.disconnect()
+        assert await Redis.from_pool(pool).ping()
+        await close(pool)
 
     run(test)

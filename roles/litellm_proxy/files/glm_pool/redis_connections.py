@@ -1,5 +1,6 @@
 """Connections to one Redis, or to whichever Redis its Sentinels say is the master."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -10,6 +11,19 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from glm_pool.redis_url import parse_sentinel
+
+
+class OneByOne(Sentinel):
+    """Asks for the master once at a time: of two at once, the library's change of order can lose a Sentinel for good."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]
+        self._asking = asyncio.Lock()
+
+    async def discover_master(self, service_name: str) -> Any:
+        """Host and port; raises MasterNotFoundError."""
+        async with self._asking:
+            return await super().discover_master(service_name)
 
 
 def connection_pool(url: str, most: int, timeout: float, patience: float, ca: str = "") -> ConnectionPool:
@@ -44,7 +58,7 @@ def connection_pool(url: str, most: int, timeout: float, patience: float, ca: st
     soon = timeout / (len(found.sentinels) + 1)
     access = {"password": found.password or None, "ssl": found.tls, **trust}
     asked = {**access, "decode_responses": True, "socket_timeout": soon, "socket_connect_timeout": soon, **options}
-    sentinels = Sentinel(found.sentinels, sentinel_kwargs=asked)  # type: ignore[no-untyped-call]
+    sentinels = OneByOne(found.sentinels, sentinel_kwargs=asked)
     return SentinelConnectionPool(  # type: ignore[no-untyped-call]
         found.name, sentinels, username=found.username or None, db=found.database, decode_responses=True,
         **access, **times, **options,
