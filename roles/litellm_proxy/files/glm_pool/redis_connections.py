@@ -14,7 +14,7 @@ from glm_pool.redis_url import parse_sentinel
 
 
 class OneByOne(Sentinel):
-    """Asks for the master once at a time: of two at once, the library's change of order can lose a Sentinel for good."""
+    """Asks for the master once at a time: of two at once, the library can lose a Sentinel from its list for good."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)  # type: ignore[no-untyped-call]

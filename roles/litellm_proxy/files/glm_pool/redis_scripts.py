@@ -29,8 +29,8 @@ end
 
 local function host(name) return string.match(name, '^[^.]+') end
 
--- the other processes that are heard of no more, with members and rank at that time: those of `vanished`, and those that
--- may have gone on by themselves since a moment
+-- the other processes that are heard of no more, with members and rank at that time: those of `vanished`, and those
+-- that may have gone on by themselves since a moment
 local function vanished_since(moment)
   local found, all = {}, redis.call('HGETALL', prefix .. 'vanished')
   for i = 1, #all, 2 do
