@@ -38,6 +38,19 @@ def test_a_gateway_is_refused_where_litellm_is(scope: str, traces: list[str], me
     assert "run playbooks/remove.yml --limit gw-1 for it first" in found["a host of its own"]["otherwise"]
 
 
+@pytest.mark.parametrize(("address", "interface", "met"), [
+    ("10.0.0.10/24", "eth0", True), ("10.0.0.10/24", "eth9", False), ("", "eth9", True),
+])  # fmt: skip
+def test_the_shared_address_needs_an_interface_that_is_there(address: str, interface: str, met: bool) -> None:
+    found = needs(["/sys/class/net/eth0"], "cluster", virtual_address=address, virtual_interface=interface)
+    assert [name for name, one in found.items() if not one["met"]] == (
+        [] if met else ["the interface of the shared address"]
+    )
+    assert (
+        "litellm_gateway_virtual_interface is eth9" in found["the interface of the shared address"]["otherwise"] or met
+    )
+
+
 @pytest.mark.parametrize(
     ("scope", "address", "traces", "gives_up"),
     [
