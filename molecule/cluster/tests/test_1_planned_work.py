@@ -68,7 +68,7 @@ def test_a_check_of_the_store_and_the_gateway_changes_nothing(cluster: Cluster) 
     assert changed(checked) == set()
 
 
-def test_a_roll_that_fails_or_is_killed_is_continued(cluster: Cluster) -> None:
+def test_a_roll_that_fails_or_is_killed_is_continued_and_can_be_taken_back(cluster: Cluster) -> None:
     # the canary, then the others
     change: dict[str, Any] = {"litellm_proxy_serial": [1, "100%"], "litellm_proxy_queue_timeout": 50}
     before = {name: cluster.queue_timeout(name) for name in PROXIES}
@@ -79,7 +79,11 @@ def test_a_roll_that_fails_or_is_killed_is_continued(cluster: Cluster) -> None:
         in_rotation = {name: state for name, (state, _) in cluster.servers().items()}
         killed = cluster.killed_play(lambda: cluster.servers()[FIRST][0] != "UP", "playbooks/proxy.yml", **change)
         continued = cluster.play(**change)
-        report = ended(load, "a roll that fails on the first host, is killed there, and is continued")
+        current = "basename $(readlink -f /etc/litellm-proxy/current)"
+        names = {cluster.proxy(name).host.check_output(current) for name in (FIRST, SECOND)}
+        continued_to = {name: cluster.queue_timeout(name) for name in PROXIES}
+        back = cluster.play("playbooks/rollback.yml", "--limit", f"{FIRST}:{SECOND}")
+        report = ended(load, "a roll that fails on the first host, is killed there, is continued, and is taken back")
     assert failed.returncode != 0
     assert f"{FIRST} failed, as said above. It serves all the same" in told(failed)
     assert "Hosts after it were not touched" in told(failed)
@@ -88,11 +92,11 @@ def test_a_roll_that_fails_or_is_killed_is_continued(cluster: Cluster) -> None:
     assert killed.returncode == -9
     assert_done(continued)
     assert changed(continued) <= set(PROXIES), "what is done is left as it is"
-    assert {name: cluster.queue_timeout(name) for name in PROXIES} == dict.fromkeys(PROXIES, 50)
-    assert report.failures == []
-    current = "basename $(readlink -f /etc/litellm-proxy/current)"
-    names = {cluster.proxy(name).host.check_output(current) for name in (FIRST, SECOND)}
+    assert continued_to == dict.fromkeys(PROXIES, 50)
     assert len(names) == 1, "one generation has one name on all hosts with the same settings, for a rollback of all"
+    assert_done(back)
+    assert {name: cluster.queue_timeout(name) for name in PROXIES} == {**before, THIRD: 50}
+    assert report.failures == []
     assert_each_asked_once(cluster, report)
     assert_limits_held(cluster)
     away = [{name for name, state in states.items() if state != "UP"} for states in seen]
