@@ -428,6 +428,45 @@ def test_a_host_that_is_back_frees_what_was_set_aside(server: Server) -> None:
     run(test)
 
 
+def test_what_others_began_within_the_minute_counts_when_the_store_goes_away(server: Server) -> None:
+    async def test() -> None:
+        async with store(server, lease_seconds=0.9, host="one") as one:
+            for number in range(4):
+                assert await one.take(claim(str(number), slots=None, rpm=6)) is None
+            async with store(server, lease_seconds=0.9, host="two") as two:
+                await until(lambda: one.members == 2)
+                assert await one.take(claim("heard", slots=None, rpm=6)) is None
+                await until(lambda: two.rate_surplus("a", 6) == 4)  # begun before `two` came, by whom it cannot tell
+                assert await two.take(claim("own", slots=None, rpm=6)) is None
+                server.kill()
+                await until(lambda: not one.connected and not two.connected)
+                assert [SharedLimits(process, 1).rpm("a", 6) for process in (one, two)] == [0, 0]
+                await until(lambda: time.monotonic() > max(one.quiet_until, two.quiet_until))
+                # 5 and 1 are begun: none is left, and each has its part of the next minute
+                assert [SharedLimits(process, 1).rpm("a", 6) for process in (one, two)] == [3, 1]
+                assert [SharedLimits(process, 1).rpm("b", 6) for process in (one, two)] == [3, 3]
+
+    run(test)
+
+
+def test_what_others_are_known_to_have_begun_counts_beyond_their_parts(server: Server) -> None:
+    async def test() -> None:
+        async with (
+            store(server, lease_seconds=0.9, host="one") as one,
+            store(server, lease_seconds=0.9, host="two") as two,
+        ):
+            await until(lambda: one.members == two.members == 2)
+            for number in range(5):
+                assert await one.take(claim(str(number), slots=None, rpm=8)) is None
+            await until(lambda: two.rate_surplus("a", 8) == 1)
+            await until(lambda: two.rate_surplus("a", 6) == 2)
+            server.kill()
+            await until(lambda: not two.connected and time.monotonic() > two.quiet_until)
+            assert SharedLimits(two, 1).rpm("a", 8) == 3
+
+    run(test)
+
+
 def test_a_worker_of_a_host_that_is_back_has_its_part_until_it_can_have_come_back_itself(server: Server) -> None:
     async def test() -> None:
         async with store(server, lease_seconds=0.9, host="here") as one:

@@ -98,6 +98,12 @@ class Store:
     def surplus(self, meter: str, limit: int) -> int:
         return 0
 
+    def rate_surplus(self, rate: str, limit: int) -> int:
+        return 0
+
+    def rate_kept(self, rate: str) -> int:
+        return 0
+
     def aside(self, name: str, limit: int) -> int:
         return 0
 

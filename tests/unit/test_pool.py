@@ -50,7 +50,7 @@ class Store:
         self.slow = asyncio.Event()
         self.slow.set()
         self.held_elsewhere = 0
-        self.over = 0
+        self.over = self.began_beyond = self.began = 0
         self.quiet_until = 0.0
         self.listener: Listener | None = None
 
@@ -85,6 +85,12 @@ class Store:
 
     def surplus(self, meter: str, limit: int) -> int:
         return self.over
+
+    def rate_surplus(self, rate: str, limit: int) -> int:
+        return self.began_beyond
+
+    def rate_kept(self, rate: str) -> int:
+        return self.began
 
     def aside(self, name: str, limit: int) -> int:
         return 0
@@ -922,6 +928,23 @@ def test_slots_that_others_held_are_respected_for_a_while(monkeypatch: pytest.Mo
     assert shared.slots("a", 4) == 1
     now[0] += grace - pause
     assert shared.slots("a", 4) == 2
+
+
+def test_what_others_began_is_respected_when_the_store_goes_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("glm_pool.shared_limits.time.monotonic", lambda: now[0])
+    store = Store()
+    store.connected, store.began_beyond, store.quiet_until = False, 20, now[0] + 1.5
+    shared = SharedLimits(store, 1)
+    assert shared.rpm("a", 60) == 0, "the others may still use all of it"
+    now[0] += 1.5
+    assert shared.rpm("a", 60) == 10
+    store.began = 25
+    assert shared.rpm("a", 60) == 25, "as much as it had begun stays its own"
+    store.began = 40
+    assert shared.rpm("a", 60) == 30, "up to its part"
+    store.began_beyond = 0
+    assert shared.rpm("a", 60) == 30
 
 
 def test_even_part_holds_a_while_longer_when_the_store_is_back(monkeypatch: pytest.MonkeyPatch) -> None:

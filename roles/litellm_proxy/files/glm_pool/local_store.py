@@ -209,6 +209,14 @@ class LocalStore:
         part = part_of(limit, self.members, self.rank, zlib.crc32(meter.encode()))
         return max(0, self.elsewhere(meter) - (limit - part))
 
+    def rate_surplus(self, rate: str, limit: int) -> int:
+        """See `shared.SharedStore`; not known here, where a database that is away is soon replaced."""
+        return 0
+
+    def rate_kept(self, rate: str) -> int:
+        """See `shared.SharedStore`; nothing is to be had beyond this process's part."""
+        return 0
+
     def aside(self, name: str, limit: int) -> int:
         """See `shared.SharedStore`; of one host every process is known to live or not."""
         return 0

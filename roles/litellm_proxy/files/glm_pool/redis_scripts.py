@@ -66,8 +66,8 @@ end
 
 local function counts(meter) return holders(redis.call('ZRANGE', key('slots', meter), 0, -1)) end
 
-local function announce(meter, room, to)
-  local event = {by = process, meter = meter, counts = counts(meter), room = room, to = to}
+local function announce(meter, room, to, rate, used)
+  local event = {by = process, meter = meter, counts = counts(meter), room = room, to = to, rate = rate, used = used}
   redis.call('PUBLISH', prefix .. 'events', cjson.encode(event))
 end
 
@@ -150,7 +150,7 @@ end
 -- where there is more room, it is the turn of the next in the row
 local room = slots == '' or redis.call('ZCARD', key('slots', meter)) < slots
 first = room and first_before(meter, tonumber(next_arrived) or math.huge) or nil
-announce(meter, room, first)
+if rpm ~= '' then announce(meter, room, first, rate, used + 1) else announce(meter, room, first) end
 -- the request waits for no other meter any more
 for i = 17, #ARGV do
   local said = redis.call('HGET', key('waiting', ARGV[i]), process)

@@ -38,6 +38,7 @@ from redis.exceptions import RedisError
 
 from glm_pool import redis_scripts
 from glm_pool.closed_connections import closed_under_write
+from glm_pool.heard_starts import HeardStarts
 from glm_pool.ledger import Spent
 from glm_pool.limits import WINDOW
 from glm_pool.place_file import PlaceFile
@@ -145,6 +146,8 @@ class RedisStore:
         self._names: set[str] = set()
         self._vanished: dict[str, tuple[int, int]] = {}  # members and rank when it vanished, by process
         self._counts: dict[str, dict[str, int]] = {}  # slots by meter and process, of the others
+        self._others_starts = HeardStarts()
+        self._kept: dict[str, int] = {}  # own starts within the window when the store went away, by rate
         self._heard: set[str] = set()  # meters that a message told of since the last heartbeat was sent
 
         self._later: dict[str, asyncio.TimerHandle] = {}  # meters to be looked at
@@ -221,6 +224,18 @@ class RedisStore:
         order, checksum = sorted(self._names), zlib.crc32(meter.encode())
         parts = {process: part_of(limit, len(order), rank, checksum) for rank, process in enumerate(order)}
         return sum(max(0, held - parts.get(process, 0)) for process, held in self._counts.get(meter, {}).items())
+
+    def rate_surplus(self, rate: str, limit: int) -> int:
+        """See `shared.SharedStore`."""
+        order, checksum = sorted(self._names), zlib.crc32(rate.encode())
+        parts = {process: part_of(limit, len(order), rank, checksum) for rank, process in enumerate(order)}
+        began = self._others_starts.by_process(rate)
+        beyond = sum(max(0, count - parts.get(process, 0)) for process, count in began.items())
+        return beyond + self._others_starts.unheard(rate)
+
+    def rate_kept(self, rate: str) -> int:
+        """See `shared.SharedStore`."""
+        return self._kept.get(rate, 0)
 
     def aside(self, name: str, limit: int) -> int:
         """See `shared.SharedStore`."""
@@ -324,10 +339,14 @@ class RedisStore:
     def _remember(self, claim: Claim) -> None:
         self._held[claim.lease] = _Hold(claim.meter, claim.probe or "")
         self._owed.pop(claim.lease, None)
-        starts = self._starts.setdefault(claim.rate, deque())
-        starts.append((time.monotonic(), self._member(claim.lease)))
-        while starts[0][0] <= time.monotonic() - WINDOW:
+        self._own_starts(claim.rate).append((time.monotonic(), self._member(claim.lease)))
+
+    def _own_starts(self, rate: str) -> deque[tuple[float, str]]:
+        """Those within the window."""
+        starts = self._starts.setdefault(rate, deque())
+        while starts and starts[0][0] <= time.monotonic() - WINDOW:
             starts.popleft()
+        return starts
 
     def _owe(self, lease: str, hold: _Hold) -> None:
         self._owed[lease] = (hold, time.monotonic() + self._lease_seconds)
@@ -484,6 +503,11 @@ class RedisStore:
 
     def _on_event(self, event: dict[str, Any]) -> None:
         ours = event["by"] == self._process
+        if "rate" in event:
+            if not ours:
+                self._others_starts.hear(event["rate"], event["by"])
+            # of its own this process may not know yet
+            self._others_starts.compare(event["rate"], event["used"], len(self._own_starts(event["rate"])) + ours)
         if "meter" in event:
             self._heard.add(event["meter"])
             mine = event.get("to") in (None, self._process)
@@ -605,6 +629,7 @@ class RedisStore:
         if self.connected or self._trouble is None:
             if self.connected:
                 self._wake.set()  # one broken connection is no outage: the next heartbeat tells
+                self._kept = {rate: len(self._own_starts(rate)) for rate in self._starts}
             self.connected = False
             self._trouble = trouble
             logger.warning("shared store %s is away, each process keeps to its share: %s", self._shown, trouble)

@@ -126,6 +126,12 @@ class SharedStore(Protocol):
     def surplus(self, meter: str, limit: int) -> int:
         """What other processes hold of the meter's slots beyond their even parts, as last heard."""
 
+    def rate_surplus(self, rate: str, limit: int) -> int:
+        """Of the last minute, what other processes began beyond their even parts, as last heard."""
+
+    def rate_kept(self, rate: str) -> int:
+        """Of the last minute, what this process had begun when the store went away."""
+
     def aside(self, name: str, limit: int) -> int:
         """What of a limit is set aside for processes that vanished, beyond the slots that they are known to hold."""
 

@@ -47,7 +47,10 @@ class SharedLimits:
         """See `limits.Share`."""
         part = self._part(rate, limit)
         if not self._store.connected:
-            return part
+            if time.monotonic() < self._store.quiet_until:
+                return 0
+            # what the others began counts for a minute; what this process had begun was left to it
+            return max(part - self._store.rate_surplus(rate, limit), min(part, self._store.rate_kept(rate)))
         left = limit - self._store.aside(rate, limit)
         return min(part, left) if self._changed_within(self._store.return_grace) else left
 
