@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.asyncio.sentinel import MasterNotFoundError
 
 from glm_pool.redis_connections import close, connection_pool
 from glm_pool.redis_store import RedisStore
@@ -144,6 +145,10 @@ def test_a_sentinel_that_was_away_is_asked_again(cluster: Cluster) -> None:
             sentinel.kill()
         await pool.disconnect()
         assert await Redis.from_pool(pool).ping()
+        first.kill()
+        await pool.disconnect()
+        with pytest.raises(MasterNotFoundError, match=r"^No master found for 'pool'$"):
+            await Redis.from_pool(pool).ping()
         await close(pool)
 
     run(test)

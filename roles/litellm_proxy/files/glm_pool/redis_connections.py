@@ -6,7 +6,7 @@ from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, ConnectionPool, Sentinel
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
@@ -23,7 +23,10 @@ class OneByOne(Sentinel):
     async def discover_master(self, service_name: str) -> Any:
         """Host and port; raises MasterNotFoundError."""
         async with self._asking:
-            return await super().discover_master(service_name)
+            try:
+                return await super().discover_master(service_name)
+            except MasterNotFoundError as error:  # what follows describes every connection at length
+                raise MasterNotFoundError(str(error).partition(" : ")[0]) from None
 
 
 def connection_pool(url: str, most: int, timeout: float, patience: float, ca: str = "") -> ConnectionPool:
