@@ -37,7 +37,10 @@ from .virtual_redis import Engine, VirtualRedis
 from .virtual_time import virtual_time
 
 POOL = "pool"
-SCRIPTS = {getattr(redis_scripts, name): name.lower() for name in ("TAKE", "GIVE", "BEAT", "LEAVE", "HEALTH", "SPENT")}
+SCRIPTS = {
+    getattr(redis_scripts, name): name.lower()
+    for name in ("TAKE", "GIVE", "BEAT", "STARTS", "LEAVE", "HEALTH", "SPENT")
+}
 RETRY_AT_LEAST = 1.0
 """Seconds that a refused client waits before it asks again."""
 MESSAGES, AT_A_TIME = 300, 20

@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -728,6 +729,31 @@ async def test_store_that_fails_in_the_middle_grants_no_more_than_the_part() -> 
     pool.release(held.pop())
     pool.release(await waiting)
     await until(lambda: idle(pool))
+    await pool.stop()
+
+
+@in_loop
+async def test_requests_a_minute_that_the_store_did_not_confirm_keep_to_the_part() -> None:
+    store = Store()
+    pool = make(replace(key("a"), max_parallel_requests=None, rpm=4), store=store)
+    await pool.start()
+
+    async def fail(claim: Claim) -> None:
+        await asyncio.sleep(0)
+        store.connected = False
+        raise StoreAway
+
+    store.take = fail  # type: ignore[method-assign]
+    asked = [asyncio.ensure_future(lease(pool)) for _ in range(4)]  # all of the minute, as the store answers
+    await until(lambda: len(store.adopted) == 2)
+    await turns()
+    assert [task.done() for task in asked].count(True) == 2
+    counting = pool.scheduler.borrow(ticket(pool))
+    assert isinstance(counting, Lease), "a key whose minute is shared does not rest"
+    pool.scheduler.release(counting)
+    for task in asked:
+        task.cancel()
+    await asyncio.gather(*asked, return_exceptions=True)
     await pool.stop()
 
 

@@ -84,12 +84,16 @@ class Rate:
         if self.rpm is None:
             return closed
         allowed = self._share.rpm(self.name, self.rpm)
-        if allowed < 1:
-            return max(closed, LOOK_AGAIN)
         used = self.used(now)
         if used < allowed:
             return closed
-        return max(closed, self._starts[used - allowed] + WINDOW - now)
+        wait = self._starts[used - allowed] + WINDOW - now if allowed > 0 else LOOK_AGAIN
+        return max(closed, min(wait, LOOK_AGAIN) if self.is_shared else wait)
+
+    @property
+    def is_shared(self) -> bool:
+        """Others may use some of it, which can be this process's again at any time."""
+        return self.rpm is not None and self._share.rpm(self.name, self.rpm) < self.rpm
 
     def start(self, now: float) -> None:
         """Count a start."""

@@ -13,6 +13,7 @@ from glm_pool import metrics
 from glm_pool.clock import Clock
 from glm_pool.faults import Fault, Kind
 from glm_pool.health import Health, Record, State
+from glm_pool.lanes import Lane
 from glm_pool.scheduler import Scheduler
 from glm_pool.settings import Settings
 from glm_pool.shared import Claim, Refused, SharedStore, StoreAway
@@ -341,9 +342,7 @@ class KeyPool:
             refused = await self.store.take(claim)
         except StoreAway:
             # granted under the even part, unless that is used up
-            limit = lane.meter.limit
-            over = limit is not None and self._limits and lane.meter.in_flight > self._limits.slots(claim.meter, limit)
-            refused = Refused("slots") if over else None
+            refused = self._beyond_part(lane)
             if refused is None:
                 self.store.adopt(claim)
         except BaseException:
@@ -352,6 +351,16 @@ class KeyPool:
         if refused:
             self._names.pop(lease.number, None)
         return refused
+
+    def _beyond_part(self, lane: Lane) -> Refused | None:
+        """What this process has too much of for its part, the last grant included."""
+        slots, rpm = lane.meter.limit, lane.rate.rpm
+        if self._limits and slots is not None and lane.meter.in_flight > self._limits.slots(lane.meter.name, slots):
+            return Refused("slots")
+        used = lane.rate.used(self._clock.monotonic())
+        if self._limits and rpm is not None and used > self._limits.rpm(lane.rate.name, rpm):
+            return Refused("rate")
+        return None
 
     async def _read_store(self, store: SharedStore) -> None:
         """Merge what others know with what this process knows; the newer holds."""

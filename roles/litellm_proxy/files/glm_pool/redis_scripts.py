@@ -127,6 +127,8 @@ elseif rpm ~= '' and used >= rpm then
   reason = 'rate'
   local began = redis.call('ZRANGE', key('rate', rate), used - rpm, used - rpm, 'WITHSCORES')[2]
   retry_in = (began or now) + WINDOW - now
+  -- what is set aside can be free again at any time
+  if next(vanished) then retry_in = math.min(retry_in, 1000) end
 elseif probe ~= '' and redis.call('EXISTS', key('probe', probe)) == 1 then
   reason = 'probe'
 elseif first and insist == '' then
@@ -141,6 +143,7 @@ end
 hold(meter, lease, milliseconds)
 redis.call('ZADD', key('rate', rate), now, lease)
 redis.call('PEXPIRE', key('rate', rate), WINDOW)
+if rpm ~= '' then redis.call('SADD', prefix .. 'rates', rate) end
 if probe ~= '' then redis.call('SET', key('probe', probe), lease, 'PX', milliseconds) end
 if next_arrived ~= '' then
   wait(meter, next_arrived)
@@ -206,7 +209,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', prefix .. 'members', '(' .. (n
   near[name], hosts[host(name)] = true, true
 end
 -- of a host that is heard of a silent process is dead, once it had the time to come back as the others did
-local heard, members = {}, redis.call('ZRANGE', prefix .. 'members', 0, -1, 'WITHSCORES')
+local heard, gone, members = {}, {}, redis.call('ZRANGE', prefix .. 'members', 0, -1, 'WITHSCORES')
 for i = 1, #members, 2 do
   local name, moment = members[i], tonumber(members[i + 1])
   if moment > now - (hosts[host(name)] and 2 or 1) * alive then
@@ -218,23 +221,29 @@ for i = 1, #members, 2 do
     elseif vanished[name] then
       redis.call('HSET', prefix .. 'vanished', name, vanished[name])
       keep_leases(name, now + ASIDE)
+      gone[host(name)] = true
     end
   end
 end
 local said = redis.call('HGETALL', prefix .. 'vanished')
 for i = 1, #said, 2 do
   local name, since = said[i], tonumber(string.match(said[i + 1], '%d+$'))
-  local soon = now - ASIDE + alive
+  local soon = now - ASIDE + 2 * alive
+  local moved = gone[host(name)] and now or hosts[host(name)] and math.min(since, soon) or since
   if near[name] or since <= now - ASIDE then
     redis.call('HDEL', prefix .. 'vanished', name)
-    keep_leases(name, nil)
+    -- what it took since it is back lasts
+    keep_leases(name, near[name] and now + milliseconds or nil)
     vanished[name] = nil
     back = true
-  elseif hosts[host(name)] and since > soon then
-    local text = string.gsub(said[i + 1], '%d+$', string.format('%d', soon))
+  elseif moved ~= since then
+    local text = string.gsub(said[i + 1], '%d+$', string.format('%d', moved))
     redis.call('HSET', prefix .. 'vanished', name, text)
+    if moved == now then keep_leases(name, now + ASIDE) end
   end
 end
+-- who is away takes nothing: what it does not tell of is over
+if away ~= '' then keep_leases(process, nil) end
 for _, item in ipairs(state.leases) do
   local lease, meter, probe = unpack(item)
   hold(meter, lease, milliseconds)
@@ -252,6 +261,28 @@ for _, meter in ipairs(redis.call('SMEMBERS', prefix .. 'meters')) do
   if next(held) then found[meter] = held else redis.call('SREM', prefix .. 'meters', meter) end
 end
 return cjson.encode({epoch = epoch, now = now, members = heard, vanished = vanished, counts = found})
+"""
+)
+
+STARTS = (
+    _HEAD
+    + """
+-- what counts of each rate: "PROCESS AGE" to number, the age in seconds
+local found = {}
+for _, rate in ipairs(redis.call('SMEMBERS', prefix .. 'rates')) do
+  redis.call('ZREMRANGEBYSCORE', key('rate', rate), '-inf', now - WINDOW)
+  local starts = redis.call('ZRANGE', key('rate', rate), 0, -1, 'WITHSCORES')
+  if #starts == 0 then
+    redis.call('SREM', prefix .. 'rates', rate)
+  else
+    found[rate] = {}
+    for i = 1, #starts, 2 do
+      local name = string.match(starts[i], '^[^:]+') .. ' ' .. math.floor((now - starts[i + 1]) / 1000)
+      found[rate][name] = (found[rate][name] or 0) + 1
+    end
+  end
+end
+return cjson.encode(found)
 """
 )
 

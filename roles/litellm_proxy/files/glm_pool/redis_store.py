@@ -6,6 +6,7 @@ Keys, each behind the prefix (a Redis Cluster is not supported: a script touches
     vanished        hash: process of a host that is heard of no more, "MEMBERS RANK WHEN" of when it vanished
     meters          set: meters with leases
     slots:METER     sorted set: PROCESS:LEASE, when it ends unless renewed
+    rates           set: rates with requests that began
     rate:RATE       sorted set: PROCESS:LEASE, when it began
     probe:NAME      the PROCESS:LEASE that probes
     waiting:METER   hash: process, since when a request of it waits and when it said so
@@ -26,7 +27,7 @@ import socket
 import time
 import zlib
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,6 +124,7 @@ class RedisStore:
         self._take = self._redis.register_script(redis_scripts.TAKE)
         self._give = self._redis.register_script(redis_scripts.GIVE)
         self._beat = self._redis.register_script(redis_scripts.BEAT)
+        self._read_starts = self._redis.register_script(redis_scripts.STARTS)
         self._leave = self._redis.register_script(redis_scripts.LEAVE)
         self._write = self._redis.register_script(redis_scripts.HEALTH)
         self._tell_spent = self._redis.register_script(redis_scripts.SPENT)
@@ -143,7 +145,7 @@ class RedisStore:
         self._epoch: str | None = None
         self._server: tuple[str, int] | None = None  # where Sentinels say which
         self._new_data: tuple[object, float, float] = (None, 0.0, 0.0)  # not trusted yet, since and until when
-        self._names: set[str] = set()
+        self._ranks: dict[str, int] = {}  # of all that count as members, by process
         self._vanished: dict[str, tuple[int, int]] = {}  # members and rank when it vanished, by process
         self._counts: dict[str, dict[str, int]] = {}  # slots by meter and process, of the others
         self._others_starts = HeardStarts()
@@ -160,7 +162,7 @@ class RedisStore:
 
         self._health: dict[str, str] = {}  # as Redis has it
         self._unsent: dict[str, str] = {}
-        self._health_missed = True
+        self._missed = True  # what was told while nothing was heard
         self._writing = asyncio.Lock()
 
     # The protocol ------------------------------------------------------------------------------------------------
@@ -221,16 +223,11 @@ class RedisStore:
 
     def surplus(self, meter: str, limit: int) -> int:
         """See `shared.SharedStore`."""
-        order, checksum = sorted(self._names), zlib.crc32(meter.encode())
-        parts = {process: part_of(limit, len(order), rank, checksum) for rank, process in enumerate(order)}
-        return sum(max(0, held - parts.get(process, 0)) for process, held in self._counts.get(meter, {}).items())
+        return self._beyond_parts(meter, limit, self._counts.get(meter, {}))
 
     def rate_surplus(self, rate: str, limit: int) -> int:
         """See `shared.SharedStore`."""
-        order, checksum = sorted(self._names), zlib.crc32(rate.encode())
-        parts = {process: part_of(limit, len(order), rank, checksum) for rank, process in enumerate(order)}
-        began = self._others_starts.by_process(rate)
-        beyond = sum(max(0, count - parts.get(process, 0)) for process, count in began.items())
+        beyond = self._beyond_parts(rate, limit, self._others_starts.by_process(rate))
         return beyond + self._others_starts.unheard(rate)
 
     def rate_kept(self, rate: str) -> int:
@@ -348,6 +345,16 @@ class RedisStore:
             starts.popleft()
         return starts
 
+    def _beyond_parts(self, name: str, limit: int, uses: Mapping[str, int]) -> int:
+        """What others use of a limit beyond their even parts, by process."""
+        checksum = zlib.crc32(name.encode())
+        beyond = 0
+        for process, use in uses.items():
+            rank = self._ranks.get(process)
+            part = 0 if rank is None else part_of(limit, len(self._ranks), rank, checksum)
+            beyond += max(0, use - part)
+        return beyond
+
     def _owe(self, lease: str, hold: _Hold) -> None:
         self._owed[lease] = (hold, time.monotonic() + self._lease_seconds)
 
@@ -412,10 +419,10 @@ class RedisStore:
         if lost or moved:  # another master may not have heard what the one before was told last
             self._await_others((reply["epoch"], server), reply["now"] if moved else 0, reply["members"])
         self._epoch, self._server = reply["epoch"], server
-        self._names = {*reply["members"], *reply["vanished"]}
+        names = sorted({*reply["members"], *reply["vanished"]})
+        self._ranks = {process: rank for rank, process in enumerate(names)}
         self._learn_who_vanished(reply["vanished"])
-        names = sorted(self._names)
-        self.members, self.rank = len(names), names.index(self._process)
+        self.members, self.rank = len(names), self._ranks[self._process]
         if self._place_file:
             here = self._process.partition(".")[0] + "."
             self._place_file.save(self.members, [rank for rank, name in enumerate(names) if name.startswith(here)])
@@ -428,8 +435,8 @@ class RedisStore:
             else:
                 self._owed.pop(lease, None)
         await self._send_health()
-        if self._health_missed:
-            await self._catch_up_on_health()
+        if self._missed:
+            await self._catch_up()
 
     def _learn_who_vanished(self, told: dict[str, str]) -> None:
         """What was set aside for those that are back, or were waited for long enough, is to be had again."""
@@ -453,7 +460,7 @@ class RedisStore:
             self._new_data = (data, now, time.monotonic() + 3 * self._pause)
         _, since, until = self._new_data
         present = {process for process, moment in heard.items() if moment >= since}
-        if self._names - self._vanished.keys() - present and time.monotonic() < until:
+        if self._ranks.keys() - self._vanished.keys() - present and time.monotonic() < until:
             raise self._went_away("it lost its data" if not since else "another server took over")
 
     async def _restore(self, now: int, *, health: bool) -> None:
@@ -463,6 +470,7 @@ class RedisStore:
                 key = f"{self._prefix}rate:{rate}"
                 moments = {lease: now - 1000 * (time.monotonic() - moment) for moment, lease in starts}
                 if moments:
+                    pipe.sadd(f"{self._prefix}rates", rate)
                     pipe.zadd(key, moments, nx=True)
                     pipe.pexpire(key, round(WINDOW * 1000))
             if health:
@@ -495,7 +503,7 @@ class RedisStore:
                 continue
             silent = 0
             if message["type"] == "subscribe":
-                self._health_missed = True
+                self._missed = True
                 self._subscribed.set()
                 self._wake.set()
             elif message["type"] == "message":
@@ -559,14 +567,31 @@ class RedisStore:
         stored = await self._call(lambda: self._redis.hgetall(f"{self._prefix}health"))
         return {str(name): str(text) for name, text in stored.items()}
 
+    async def _catch_up(self) -> None:
+        """Learn of what was told while nothing was heard."""
+        self._missed = False
+        try:
+            await self._catch_up_on_health()
+            await self._catch_up_on_starts()
+        except StoreAway:
+            self._missed = True
+            raise
+
+    async def _catch_up_on_starts(self) -> None:
+        """Learn what the others began within the window."""
+        told = json.loads(await self._call(lambda: self._read_starts(args=[self._prefix, self._process])))
+        now = time.monotonic()
+        found: dict[str, list[tuple[float, str]]] = {}
+        for rate, numbers in told.items():
+            for name, number in numbers.items():
+                process, age = name.split()
+                if process != self._process:
+                    found.setdefault(rate, []).extend([(now - int(age), process)] * number)
+        self._others_starts.learn(found)
+
     async def _catch_up_on_health(self) -> None:
         """Learn of the records that were written while nothing was heard."""
-        self._health_missed = False
-        try:
-            stored = await self._stored_health()
-        except StoreAway:
-            self._health_missed = True
-            raise
+        stored = await self._stored_health()
         for name in {*stored, *self._health}:
             text = stored.get(name, "")
             if text != self._health.get(name, ""):

@@ -253,7 +253,7 @@ class Scheduler:
             return Standing.RESTING, min(rest, LONGEST_LOOK_AHEAD)
         wait = lane.rate.wait(now)
         if wait > 0:
-            return Standing.RESTING, min(wait, LONGEST_LOOK_AHEAD)
+            return Standing.BUSY if lane.rate.is_shared else Standing.RESTING, min(wait, LONGEST_LOOK_AHEAD)
         closed = max(lane.meter.closed_until, lane.closed_until) - now
         if closed > 0:
             return Standing.BUSY, closed
