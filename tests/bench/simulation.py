@@ -357,7 +357,7 @@ class Simulation:
         store._redis = connection
         for kind, attribute in (
             (redis_scripts.TAKE, "_take"), (redis_scripts.GIVE, "_give"), (redis_scripts.BEAT, "_beat"),
-            (redis_scripts.LEAVE, "_leave"), (redis_scripts.HEALTH, "_write"),
+            (redis_scripts.STARTS, "_read_starts"), (redis_scripts.LEAVE, "_leave"), (redis_scripts.HEALTH, "_write"),
         ):  # fmt: skip
             setattr(store, attribute, connection.register_script(kind))
         return store

@@ -148,6 +148,7 @@ class VirtualPipeline:
         self._engine = engine
         self._pipeline = engine.client.pipeline(transaction=False)
         self.zadd = self._pipeline.zadd
+        self.sadd = self._pipeline.sadd
         self.hsetnx = self._pipeline.hsetnx
 
     def pexpire(self, name: str, milliseconds: int) -> None:
