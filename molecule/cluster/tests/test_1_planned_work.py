@@ -78,7 +78,7 @@ def test_a_roll_that_fails_or_is_killed_is_continued_and_can_be_taken_back(clust
         after_failure = {name: cluster.queue_timeout(name) for name in PROXIES}
         in_rotation = {name: state for name, (state, _) in cluster.servers().items()}
         killed = cluster.killed_play(lambda: cluster.servers()[FIRST][0] != "UP", "playbooks/proxy.yml", **change)
-        continued = cluster.play(**change)
+        continued = cluster.play("playbooks/proxy.yml", **change)
         current = "basename $(readlink -f /etc/litellm-proxy/current)"
         names = {cluster.proxy(name).host.check_output(current) for name in (FIRST, SECOND)}
         continued_to = {name: cluster.queue_timeout(name) for name in PROXIES}
