@@ -2,16 +2,15 @@
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.plays.playing import play
+from tests.serving import QuietHandler, serving
 
 TASKS = """
 - name: Look at the proxy
@@ -28,7 +27,7 @@ def proxy(*answers: tuple[int, dict[str, Any]]) -> Iterator[str]:
     """The URL of a proxy that gives these answers one after the other, and the last one from then on."""
     left = list(answers)
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             status, content = left.pop(0) if len(left) > 1 else left[0]
             assert self.path == "/pool/status"
@@ -37,18 +36,8 @@ def proxy(*answers: tuple[int, dict[str, Any]]) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(json.dumps(content).encode())
 
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+    with serving(Handler) as url:
+        yield url
 
 
 HERE: tuple[int, dict[str, Any]] = (200, {"keys": [], "shared": {"connected": True}})

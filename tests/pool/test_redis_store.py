@@ -329,6 +329,15 @@ async def vanish(server: Server, beside: RedisStore, *taken: Claim, lease_second
     return process
 
 
+async def two_workers_vanish(server: Server, beside: RedisStore) -> None:
+    """Both processes of another host are heard of no more."""
+    workers = [RedisStore(server.url, lease_seconds=0.9, host="vanishing") for _ in range(2)]
+    for worker in workers:
+        await worker.start(Ears())
+    await until(lambda: [process.members for process in (beside, *workers)] == [3, 3, 3])
+    await asyncio.gather(*map(die, workers))
+
+
 def test_part_of_a_host_that_vanished_is_set_aside(server: Server) -> None:
     async def test() -> None:
         async with store(server, lease_seconds=0.9, host="here") as one:
@@ -472,11 +481,7 @@ def test_what_a_process_took_since_it_is_back_stays_taken(server: Server) -> Non
 def test_a_host_that_is_cut_off_again_has_all_its_parts_once_more(server: Server) -> None:
     async def test() -> None:
         async with store(server, lease_seconds=0.9, host="here") as one:
-            workers = [RedisStore(server.url, lease_seconds=0.9, host="vanishing") for _ in range(2)]
-            for worker in workers:
-                await worker.start(Ears())
-            await until(lambda: [process.members for process in (one, *workers)] == [3, 3, 3])
-            await asyncio.gather(*map(die, workers))
+            await two_workers_vanish(server, one)
             with server.client() as client:
 
                 def since() -> list[int]:
@@ -498,11 +503,7 @@ def test_a_host_that_is_cut_off_again_has_all_its_parts_once_more(server: Server
 def test_a_worker_of_a_host_that_is_back_has_its_part_until_it_can_have_come_back_itself(server: Server) -> None:
     async def test() -> None:
         async with store(server, lease_seconds=0.9, host="here") as one:
-            workers = [RedisStore(server.url, lease_seconds=0.9, host="vanishing") for _ in range(2)]
-            for worker in workers:
-                await worker.start(Ears())
-            await until(lambda: [process.members for process in (one, *workers)] == [3, 3, 3])
-            await asyncio.gather(*map(die, workers))
+            await two_workers_vanish(server, one)
             with server.client() as client:
                 await until(lambda: client.hlen("litellm-pool:vanished") == 2 and one.aside("a|m", 6) == 4)
                 async with store(server, lease_seconds=0.9, host="vanishing") as back:

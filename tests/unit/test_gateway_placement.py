@@ -38,17 +38,16 @@ def test_a_gateway_is_refused_where_litellm_is(scope: str, traces: list[str], me
     assert "run playbooks/remove.yml --limit gw-1 for it first" in found["a host of its own"]["otherwise"]
 
 
-@pytest.mark.parametrize(("address", "interface", "met"), [
-    ("10.0.0.10/24", "eth0", True), ("10.0.0.10/24", "eth9", False), ("", "eth9", True),
-])  # fmt: skip
-def test_the_shared_address_needs_an_interface_that_is_there(address: str, interface: str, met: bool) -> None:
+@pytest.mark.parametrize(("address", "interface"), [("10.0.0.10/24", "eth0"), ("", "eth9")])
+def test_an_interface_that_is_there_or_not_needed_is_no_fault(address: str, interface: str) -> None:
     found = needs(["/sys/class/net/eth0"], "cluster", virtual_address=address, virtual_interface=interface)
-    assert [name for name, one in found.items() if not one["met"]] == (
-        [] if met else ["the interface of the shared address"]
-    )
-    assert (
-        "litellm_gateway_virtual_interface is eth9" in found["the interface of the shared address"]["otherwise"] or met
-    )
+    assert [name for name, one in found.items() if not one["met"]] == []
+
+
+def test_the_shared_address_needs_an_interface_that_is_there() -> None:
+    found = needs(["/sys/class/net/eth0"], "cluster", virtual_address="10.0.0.10/24", virtual_interface="eth9")
+    assert [name for name, one in found.items() if not one["met"]] == ["the interface of the shared address"]
+    assert "litellm_gateway_virtual_interface is eth9" in found["the interface of the shared address"]["otherwise"]
 
 
 @pytest.mark.parametrize(
