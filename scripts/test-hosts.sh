@@ -5,4 +5,5 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 scripts/ensure-docker.sh
 molecule/shared/images/build.sh bookworm trixie
+molecule/shared/images/simulator.sh
 [ "${1:-}" != litellm ] || molecule/shared/images/litellm.sh 1.108.11

@@ -45,7 +45,7 @@ BEFORE = LEAST * 3 // 40
 """Requests before the change of a case begins."""
 AFTER = LEAST // 10
 """Requests after it."""
-TURNS = 300
+TURNS = min(300, round(20 * RATE))
 """Requests in which every key has its turn, though streams of 10 s may hold all slots of one meanwhile."""
 
 UPSTREAM = f"http://zai-simulator:{SIMULATOR_PORT}"

@@ -26,8 +26,8 @@ from host_support import KEY_VALUES, wait_until
 
 from tests.load import Load, Mix
 
-# what leaves the playbooks most of two cores
-PLANNED = Mix(short=10, long=4, rate=10)
+# what leaves the playbooks most of two cores; streams of 5 s, as every drain waits for them
+PLANNED = Mix(short=10, long=4, rate=6, long_words=51)
 
 
 @contextmanager
@@ -112,7 +112,7 @@ def test_remove_a_host_and_add_a_new_one(cluster: Cluster) -> None:
         cluster.replace(SECOND)
         added = cluster.play(litellm_proxy_serial="100%")
         began = time.time()
-        load.wait_for(200)
+        load.wait_for(150)
         report = ended(load, "remove a host, and add a new machine of its name")
     assert_done(removed)
     assert SECOND not in remaining

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import requests
 import yaml
-from handover_support import LATER_VALUES, ContainerSite, ended, keys, told, under_load
+from handover_support import LATER_VALUES, LEAST, ContainerSite, ended, keys, told, under_load
 from host_support import (
     KEY_VALUES,
     MASTER_KEY,
@@ -59,7 +59,7 @@ def answers(site: ContainerSite) -> bool:
 def test_rotating_all_keys_drops_nothing(site: ContainerSite) -> None:
     with under_load(site) as load:
         done = site.play("playbooks/rotate_keys.yml", litellm_proxy_zai_keys=keys(**SECOND))
-        report = ended(load, "rotate all keys, containers", least=600)
+        report = ended(load, "rotate all keys, containers", least=min(600, LEAST))
     assert_done(done)
     assert report.failures == []
     site.assert_one_serves()
@@ -72,7 +72,7 @@ def test_another_image_drops_nothing_and_rollback_neither(site: ContainerSite) -
         done = site.play(litellm_proxy_image_digest=DIGESTS["v1.108.11-2"])
         served = site.proxy.inspect("{{.Config.Image}}")
         back = site.play("playbooks/rollback.yml")
-        report = ended(load, "another image and back, containers", least=600)
+        report = ended(load, "another image and back, containers", least=min(600, LEAST))
     assert_done(done)
     assert_done(back)
     assert report.failures == []
